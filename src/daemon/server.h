@@ -1,0 +1,28 @@
+/* The FUSE server process: ties fs/ to the link. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/util.h"
+
+struct server_args {
+	int fuse_fd;  /* /dev/fuse of the mounted connection */
+	int link_fd;  /* our end of the link */
+	int nodes_fd; /* memfd of the node table; also holds the saved INIT request */
+	bool passthrough;
+	bool strict; /* durability strict: close waits for the disk */
+	uint64_t idle_timeout_ms;
+};
+
+/*
+ * Makes the memfd that outlives the server (node table, open files, saved INIT).
+ * Returns the fd or -errno.
+ */
+int server_state_new(void);
+
+/*
+ * Runs the server in this process (a fresh child of the broker, one thread): drops rights, does
+ * or replays INIT, serves until the link closes, LINK_QUIT, or the connection is gone. Takes
+ * over the three fds. Returns 0 or -errno.
+ */
+int server_main(const struct server_args *args);

@@ -1,0 +1,55 @@
+/*
+ * What sysfs says of a block device. Reads only sysfs, never the device, and so never blocks on
+ * it. All paths are relative to a directory fd of /sys, so that tests can use a made-up tree.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/limits.h"
+#include "base/util.h"
+
+enum blockdev_bus {
+	BLOCKDEV_BUS_OTHER,
+	BLOCKDEV_BUS_USB,
+	BLOCKDEV_BUS_FIREWIRE,
+	BLOCKDEV_BUS_MMC, /* SD and MMC cards, but not soldered eMMC (device/type MMC) */
+	BLOCKDEV_BUS_MEMSTICK,
+	BLOCKDEV_BUS_VIRTUAL, /* loop, zram, ram, nbd: /sys/devices/virtual */
+};
+
+struct blockdev {
+	char kname[LIMIT_KNAME];
+	char disk[LIMIT_KNAME]; /* kname of the whole disk; equal to kname for a disk */
+	dev_t devnum;
+	dev_t disk_devnum;
+	unsigned partno; /* 0: a whole disk */
+	uint64_t start_sector;
+	uint64_t size_bytes; /* 0: no medium */
+	uint64_t diskseq;    /* of the whole disk; 0: this kernel has none */
+	enum blockdev_bus bus;
+	bool removable; /* of the whole disk: its medium can change under it */
+	bool read_only;
+	bool has_partitions; /* the kernel shows partitions of this disk */
+	bool has_holders;    /* device-mapper, md: somebody builds on it */
+	bool hidden;	     /* sysfs attribute hidden (multipath parts) */
+	char vendor[LIMIT_HWID];
+	char model[LIMIT_HWID];
+	/*
+	 * What makes this piece of hardware this one: serial or wwid (for loop the backing file,
+	 * else the kernel name), then "/partno" for a partition. Never empty.
+	 */
+	char hwid[LIMIT_HWID];
+};
+
+/* "usb", "firewire", "mmc", "memstick", "virtual", "other". */
+const char *blockdev_bus_name(enum blockdev_bus bus);
+
+/*
+ * Reads the facts of one device. kname must be a plain file name.
+ * Returns 0, -ENODEV when there is no such device (any more), -EINVAL for a bad name, or -errno.
+ */
+int blockdev_read(int sysfs_fd, const char *kname, struct blockdev *ret_dev);
+
+/* Calls fn for each kname of class/block (disks and partitions) until it returns not 0. */
+int blockdev_each(int sysfs_fd, int (*fn)(const char *kname, void *data), void *data);

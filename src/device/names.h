@@ -1,0 +1,45 @@
+/*
+ * Directory names for media: safe whatever the label says, distinct, and the same after every
+ * replug and reboot. Never through a shell. Not thread-safe.
+ */
+#pragma once
+
+#include "base/limits.h"
+#include "base/util.h"
+
+/*
+ * A label made a safe path component (DESIGN section 6): valid UTF-8 (bad sequences become
+ * U+FFFD), control characters (C0, DEL, C1), '/' and '\' become '_', direction marks and other
+ * invisible format characters go, leading dots and surrounding blanks go, at most LIMIT_NAME
+ * bytes cut at a character boundary with room for the suffix of names_assign(). "" when nothing
+ * usable is left. Pure.
+ */
+void name_sanitize(const char *label, char ret_name[LIMIT_NAME + 1]);
+
+/* The base name: wanted, else label, else UUID, else "usbhd-<kname>"; each sanitised. Pure. */
+void name_base(const char *wanted, const char *label, const char *uuid, const char *kname,
+	       char ret_name[LIMIT_NAME + 1]);
+
+struct names;
+
+/*
+ * The set of names in use and the memory of contested ones. state_dir: directory for the file
+ * "names", made if missing; NULL or "": remember only until exit. A damaged file is moved aside
+ * to "names.bad" and told in the log. Returns 0 or -errno; a directory that cannot be written
+ * is not an error: it is logged once.
+ */
+int names_new(const char *state_dir, struct names **ret_names);
+struct names *names_free(struct names *names);
+
+/*
+ * Gives a name to an identity (UUID plus blockdev.hwid: "what disk is this"). The base name when
+ * no other identity holds it now or owns it from an earlier contest, else base plus "-" and six
+ * base-32 characters of the identity's hash. From the first contest on both owners are
+ * remembered, so that the result does not depend on the order of plugging. The name stays taken
+ * until names_release(). Returns 0, or -ENOMEM.
+ */
+int names_assign(struct names *names, const char *base, const char *identity,
+		 char ret_name[LIMIT_NAME + 1]);
+
+/* The name may be used again. An unknown name is ignored. */
+void names_release(struct names *names, const char *name);

@@ -1,0 +1,29 @@
+/*
+ * Filesystem types that we mount, and with which options (DESIGN section 6). A table; pure.
+ */
+#pragma once
+
+#include "base/limits.h"
+#include "device/config.h"
+
+struct driver {
+	const char *fstype;	 /* as libblkid calls it */
+	const char *kernel_type; /* as the kernel calls it */
+	const char *defaults;	 /* always given, comma separated */
+	const char *allowed;	 /* names that the configuration may add or change */
+	bool read_only;		 /* only ever mounted read-only */
+	bool takes_owner;	 /* has uid= and gid=: no owners on the disk */
+	bool has_shutdown;	 /* FS_IOC_SHUTDOWN works: passthrough can be fenced */
+};
+
+/* NULL: not on the list. "ntfs" prefers ntfs3, then the new ntfs, by /proc/filesystems. */
+const struct driver *driver_find(const char *fstype);
+
+/*
+ * The options for one mount: defaults, then extra (from the configuration; a name that is not
+ * allowed is refused), then uid=/gid= where the type takes an owner. nosuid, nodev and ro are
+ * flags, not in the string. Returns 0, or -EINVAL with the offending option named in error, or
+ * -E2BIG.
+ */
+int driver_options(const struct driver *driver, const char *extra, const struct owner *owner,
+		   char ret_options[LIMIT_OPTIONS], char *error, size_t error_size);

@@ -1,0 +1,67 @@
+/*
+ * The private mount namespace that holds the real filesystems, and the children that work in
+ * it. Nothing of the host is mounted there, so it keeps nothing of the host busy, and nobody
+ * outside can reach what is mounted in it.
+ */
+#pragma once
+
+#include "base/loop.h"
+#include "device/blockdev.h"
+#include "staging/drivers.h"
+
+struct staging;
+
+/*
+ * Makes the namespace (a child does: unshare, a tmpfs as root, everything else detached) and
+ * keeps a fd of it. dev_fd: directory with device nodes. Returns 0 or -errno; -EPERM without
+ * CAP_SYS_ADMIN.
+ */
+int staging_new(struct loop *loop, int dev_fd, struct staging **ret_staging);
+/* Unmounts what is left (the namespace goes with its last fd). Accepts NULL, returns NULL. */
+struct staging *staging_free(struct staging *staging);
+
+/* What to mount. id names the mount point and must not be in use. */
+struct staging_mount {
+	uint32_t id;
+	const struct blockdev *dev;
+	const struct driver *driver;
+	const char *options;
+	bool read_only;
+};
+
+/* root_fd: of the mounted root, O_PATH|O_DIRECTORY, now the callee's to close; -EBADF if err. */
+struct staging_result {
+	int err; /* 0 or negative errno; -EBUSY: in use by somebody else; -ETIMEDOUT */
+	int root_fd;
+	bool read_only;		     /* how it was mounted in the end */
+	char reason[LIMIT_REASON];   /* for people, also when it became read-only; "" if all is well
+				      */
+	char options[LIMIT_OPTIONS]; /* as given to the kernel */
+};
+
+/* Called once from the loop, never from within the starting function. */
+typedef void (*staging_done_fn)(const struct staging_result *result, void *data);
+
+/*
+ * Each of these starts one child. At the deadline the child is killed and fn gets -ETIMEDOUT,
+ * also when the child cannot die. They return 0 or -errno and never block on the device.
+ *
+ * mount:  proves exclusive use by an O_EXCL open, then fsopen/fsmount (mount(2) where the new
+ *         calls are missing); retries read-only where that may help.
+ * umount: not lazy: -EBUSY when something still uses it. force: lazy.
+ * sync:   syncfs(2).
+ */
+struct staging_job;
+int staging_mount_start(struct staging *staging, const struct staging_mount *what,
+			uint64_t deadline_ms, staging_done_fn fn, void *data,
+			struct staging_job **ret_job);
+int staging_umount_start(struct staging *staging, uint32_t id, bool force, uint64_t deadline_ms,
+			 staging_done_fn fn, void *data, struct staging_job **ret_job);
+int staging_sync_start(struct staging *staging, uint32_t id, uint64_t deadline_ms,
+		       staging_done_fn fn, void *data, struct staging_job **ret_job);
+/* Shuts the filesystem down where it can (FS_IOC_SHUTDOWN, no flush), then a lazy unmount. */
+int staging_abandon_start(struct staging *staging, uint32_t id, bool shutdown, uint64_t deadline_ms,
+			  staging_done_fn fn, void *data, struct staging_job **ret_job);
+
+/* fn is not called any more; the child goes on to its deadline. Accepts NULL, returns NULL. */
+struct staging_job *staging_job_forget(struct staging_job *job);
