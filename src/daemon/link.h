@@ -19,6 +19,8 @@ enum link_type {
 	LINK_FORGET,	/* id: the name is gone, drop the medium */
 	LINK_ANNOUNCER, /* pid: the process whose mkdir and rmdir in the root are ours */
 	LINK_QUIT,	/* finish running requests, then exit */
+	LINK_SYNC, /* id: a sync of the filesystem starts now: tell the next change (USE) again */
+	LINK_SETTINGS, /* flags: LINK_SETTINGS_*, idle_timeout_ms: in force from now on */
 
 	/* server -> broker */
 	LINK_READY,	 /* flags: features of the connection (LINK_FEATURE_*); INIT is done */
@@ -36,9 +38,10 @@ enum link_type {
 #define LINK_INFO_NO_PASSTHROUGH 0x4u /* its medium can change and cannot be fenced */
 /* flags of LINK_CLOSE */
 #define LINK_CLOSE_IDLE	 0x1u /* only if nothing is open; else -EBUSY */
-#define LINK_CLOSE_EJECT 0x2u /* new opens fail with ENODEV from now on; -EBUSY if files are open \
-			       */
+#define LINK_CLOSE_EJECT 0x2u /* new opens: ENODEV from now on; -EBUSY if files are open */
 #define LINK_CLOSE_FORCE 0x4u /* close the files too: their handles give EIO from now on */
+/* flags of LINK_SETTINGS */
+#define LINK_SETTINGS_STRICT 0x1u /* durability strict: close waits for the disk */
 /* flags of LINK_READY */
 #define LINK_FEATURE_PASSTHROUGH 0x1u
 #define LINK_FEATURE_RESEND	 0x2u
@@ -75,7 +78,8 @@ struct link_message {
 	uint32_t flags;
 	int32_t pid;
 	uint32_t writers;
-	uint32_t openers;
+	uint32_t openers; /* also with CLOSED and -EBUSY: how many files are open */
+	uint64_t idle_timeout_ms;
 	struct link_info info; /* only with ADD and UPDATE */
 };
 
