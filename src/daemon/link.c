@@ -46,16 +46,29 @@ int link_send(int sock, const struct link_message *message, int fd)
 	}
 }
 
-/* Takes the one fd that a message may carry. */
-static int detach_fd(struct msghdr *msg)
+/*
+ * Takes the fd that a message may carry. The buffer's alignment leaves room for a second one,
+ * which nobody sends: then all are closed and the message is refused.
+ */
+static int detach_fd(struct msghdr *msg, int *ret_fd)
 {
-	int fd = -EBADF;
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+	int fds[sizeof(union control_buffer) / sizeof(int)];
+	size_t count;
 
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c))
-		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-		    c->cmsg_len == CMSG_LEN(sizeof(int)))
-			memcpy(&fd, CMSG_DATA(c), sizeof(int));
-	return fd;
+	if (!cmsg)
+		return 0;
+	if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+		return -EBADMSG;
+	count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	memcpy(fds, CMSG_DATA(cmsg), count * sizeof(int));
+	if (count == 1) {
+		*ret_fd = fds[0];
+		return 0;
+	}
+	for (size_t i = 0; i < count; i++)
+		close_fd(fds[i]);
+	return -EBADMSG;
 }
 
 static bool message_valid(const struct link_message *message, size_t size, int msg_flags)
@@ -86,8 +99,7 @@ int link_receive(int sock, struct link_message *ret_message, int *ret_fd)
 		return -EPIPE;
 	if (n < 0)
 		return -errno;
-	fd = detach_fd(&msg);
-	if (!message_valid(&message, (size_t)n, msg.msg_flags))
+	if (detach_fd(&msg, &fd) < 0 || !message_valid(&message, (size_t)n, msg.msg_flags))
 		return -EBADMSG;
 	*ret_message = message;
 	*ret_fd = TAKE_FD(fd);
