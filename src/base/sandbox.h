@@ -1,0 +1,31 @@
+/* Taking rights away from our own processes: capabilities and system calls. */
+#pragma once
+
+#include "util.h"
+
+/* A sanitizer's runtime is in the program; the filters then leave it what it needs. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANDBOX_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANDBOX_SANITIZED 1
+#endif
+#endif
+#ifndef SANDBOX_SANITIZED
+#define SANDBOX_SANITIZED 0
+#endif
+
+enum sandbox_profile {
+	SANDBOX_PROBE,	/* reads open fds and answers through a pipe: no capability, no new file */
+	SANDBOX_SERVER, /* the FUSE server: file operations under the medium roots it is given */
+};
+
+/*
+ * Keeps only those of the profile's capabilities that the process has (in all sets), sets
+ * no_new_privs, and installs the profile's seccomp filter. Outside of it the server gets EPERM
+ * (ENOSYS for clone3, so that the C library uses clone). The probe gets EACCES when it opens or
+ * looks for a file, and is killed by anything else. The server can make threads, no processes.
+ * Must be called while the process has one thread. Without seccomp in the kernel the rest is
+ * done and *ret_filtered is false. Returns 0 or -errno.
+ */
+int sandbox_enter(enum sandbox_profile profile, bool *ret_filtered);
