@@ -1,0 +1,22 @@
+/* What a child does first after fork. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "util.h"
+
+/*
+ * Closes every fd above 2 that is not among the count fds kept (negative ones are ignored, the
+ * array is sorted in place). A child that does not exec gets rid of its parent's fds so.
+ */
+void process_keep_fds(int *fds, size_t count);
+
+/*
+ * In a child: makes the kernel kill it when its parent ends. Returns 0, or -ESRCH when the
+ * parent, which had the pid parent, has ended already.
+ */
+int process_die_with(pid_t parent);
+
+/* pidfd_open(2) and pidfd_send_signal(2): the fd or 0, or -errno. */
+int process_pidfd_open(pid_t pid);
+int process_pidfd_kill(int pidfd, int signo);
