@@ -1,0 +1,79 @@
+#include "cli/settings.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+
+static int apply(const struct argument *arg, struct config *config, char *error, size_t error_size)
+{
+	const struct option_spec *spec = arg->spec;
+	char what[512] = "";
+	int r;
+
+	if (!spec->setting)
+		return 0;
+	r = config_set(config, spec->setting, arg->value ? arg->value : spec->implied, what,
+		       sizeof(what));
+	if (r == -ENOMEM)
+		(void)snprintf(error, error_size, "out of memory");
+	else if (r < 0)
+		(void)snprintf(error, error_size, "--%s: %s", spec->name,
+			       *what ? what : strerror(-r));
+	return r;
+}
+
+static int apply_all(const struct arguments *args, struct config *config, char *error,
+		     size_t error_size)
+{
+	for (size_t i = 0; i < args->given_count; i++) {
+		int r = apply(&args->given[i], config, error, error_size);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int config_make(struct config **ret_config, char *error, size_t error_size)
+{
+	int r = config_new(ret_config);
+
+	if (r < 0)
+		(void)snprintf(error, error_size, "out of memory");
+	return r;
+}
+
+int settings_check(const struct arguments *args, char *error, size_t error_size)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	int r = config_make(&config, error, error_size);
+
+	return r < 0 ? r : apply_all(args, config, error, error_size);
+}
+
+static int file_read(const struct arguments *args, struct config *config, char *error,
+		     size_t error_size)
+{
+	const char *path = arguments_value(args, "config");
+
+	if (!path && access(CONFIG_FILE_DEFAULT, F_OK) < 0 && errno == ENOENT)
+		return 0;
+	return config_read_file(config, path ? path : CONFIG_FILE_DEFAULT, error, error_size);
+}
+
+int settings_load(const struct arguments *args, struct config **ret_config, char *error,
+		  size_t error_size)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	int r = config_make(&config, error, error_size);
+
+	if (r < 0)
+		return r;
+	r = file_read(args, config, error, error_size);
+	if (r == 0)
+		r = apply_all(args, config, error, error_size);
+	if (r < 0)
+		return r;
+	*ret_config = TAKE_PTR(config);
+	return 0;
+}
