@@ -1,0 +1,48 @@
+/* hotplugfs eject: make a disk safe to pull. */
+#include <stdio.h>
+
+#include "cli/client.h"
+#include "cli/command.h"
+#include "cli/output.h"
+#include "daemon/control.h"
+
+static const struct option_spec options[] = {
+	{.name = "force", .letter = 'f', .help = "cut off whoever still has files open on it"},
+	OPTION_SOCKET,
+	OPTION_END,
+};
+
+static int request_fill(struct json_object *request, const char *name, bool force)
+{
+	int r = json_object_object_add(request, "name", json_object_new_string(name));
+
+	if (r < 0)
+		return r;
+	return json_object_object_add(request, "force", json_object_new_boolean(force));
+}
+
+static enum exit_status eject_run(const struct arguments *args)
+{
+	_cleanup_(client_freep) struct client *client = NULL;
+	_cleanup_(json_putp) struct json_object *request = client_request("eject");
+	_cleanup_(json_putp) struct json_object *answer = NULL;
+	_cleanup_free_ char *name = text_escape(args->operand, NULL);
+
+	if (client_open(args, &client) < 0)
+		return EXIT_FAILED;
+	if (request && request_fill(request, args->operand, arguments_has(args, "force")) < 0)
+		json_putp(&request);
+	/* Writing out a slow disk takes as long as it takes; the daemon has the deadlines. */
+	if (client_call(client, request, CLIENT_FOREVER, &answer) < 0)
+		return EXIT_FAILED;
+	printf("%s can be unplugged now\n", name ? name : "the disk");
+	return EXIT_DONE;
+}
+
+const struct command command_eject = {
+	.name = "eject",
+	.operand = "NAME",
+	.summary = "Write out and unmount the disk NAME, so that it can be unplugged.",
+	.options = options,
+	.run = eject_run,
+};

@@ -1,0 +1,31 @@
+#include "cli/medium.h"
+
+#include <stdio.h>
+
+const char *medium_text(struct json_object *medium, const char *member)
+{
+	struct json_object *value = json_object_object_get(medium, member);
+
+	return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+}
+
+struct size_text medium_size(struct json_object *medium, const char *member)
+{
+	struct json_object *value = json_object_object_get(medium, member);
+
+	if (!json_object_is_type(value, json_type_int))
+		return (struct size_text){""};
+	return size_format(json_object_get_uint64(value));
+}
+
+bool medium_is(struct json_object *medium, const char *member)
+{
+	return json_object_get_boolean(json_object_object_get(medium, member));
+}
+
+void json_print(struct json_object *object)
+{
+	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
+							    JSON_C_TO_STRING_SPACED |
+							    JSON_C_TO_STRING_NOSLASHESCAPE));
+}

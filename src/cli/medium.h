@@ -1,0 +1,15 @@
+/* Members of a MEDIUM object (daemon/control.h) as text. */
+#pragma once
+
+#include <json-c/json.h>
+
+#include "cli/output.h"
+
+/* A member's text, borrowed; "" if it is null or missing. */
+const char *medium_text(struct json_object *medium, const char *member);
+/* A member in bytes, for people; "" if it is null, missing or negative. */
+struct size_text medium_size(struct json_object *medium, const char *member);
+bool medium_is(struct json_object *medium, const char *member);
+
+/* Prints an object or array on stdout, with line breaks for people. */
+void json_print(struct json_object *object);
