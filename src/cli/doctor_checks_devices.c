@@ -1,0 +1,129 @@
+/* Block devices: sysfs, their nodes, and udev's database. */
+#include "cli/doctor.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
+
+#include "device/blockdev.h"
+
+static void check_sysfs(const struct config *config, struct doctor_finding *finding)
+{
+	struct statfs fs = {0};
+
+	(void)config;
+	if (statfs("/sys/class/block", &fs) < 0 || fs.f_type != SYSFS_MAGIC)
+		doctor_found(finding, DOCTOR_FAIL, "mount it (container: -v /sys:/sys:ro)",
+			     "there is no sysfs on /sys");
+	else if (fs.f_flags & ST_RDONLY)
+		doctor_found(
+			finding, DOCTOR_WARN,
+			"container: -v /sys:/sys; without it card readers are polled, and dirty "
+			"memory of slow disks is not bounded",
+			"read-only");
+	else
+		doctor_found(finding, DOCTOR_OK, NULL, "there, and writable");
+}
+
+/* What opening the nodes of all disks gave. */
+struct nodes {
+	int sysfs_fd;
+	int dev_fd;
+	unsigned opened;
+	unsigned refused;
+	unsigned missing;
+	int refused_errno;
+	char refused_kname[LIMIT_KNAME];
+};
+
+static void node_failed(struct nodes *nodes, const char *kname, int err)
+{
+	if (err == ENOENT) {
+		nodes->missing++;
+	} else if (err == EPERM || err == EACCES) {
+		nodes->refused++;
+		nodes->refused_errno = err;
+		(void)STR_COPY(nodes->refused_kname, kname);
+	} else {
+		nodes->opened++; /* ENOMEDIUM, EBUSY and the like: we were let in */
+	}
+}
+
+static int node_try(const char *kname, void *data)
+{
+	struct nodes *nodes = data;
+	struct blockdev dev;
+	_cleanup_close_ int fd = -EBADF;
+
+	if (blockdev_read(nodes->sysfs_fd, kname, &dev) < 0 || dev.hidden || dev.size_bytes == 0)
+		return 0;
+	fd = openat(nodes->dev_fd, kname, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd >= 0)
+		nodes->opened++;
+	else
+		node_failed(nodes, kname, errno);
+	return 0;
+}
+
+static void nodes_report(const struct nodes *nodes, const char *dir, struct doctor_finding *finding)
+{
+	if (nodes->refused)
+		doctor_found(finding, DOCTOR_FAIL,
+			     nodes->refused_errno == EPERM
+				     ? "container: --device-cgroup-rule 'b *:* rw', or the major "
+				       "numbers that you want"
+				     : "run it as root or with CAP_DAC_READ_SEARCH",
+			     "%s/%s cannot be opened: %s (%u of %u)", dir, nodes->refused_kname,
+			     strerror(nodes->refused_errno), nodes->refused,
+			     nodes->refused + nodes->opened);
+	else if (nodes->missing)
+		doctor_found(finding, DOCTOR_WARN,
+			     "container: -v /dev:/host/dev:ro, and --dev /host/dev; without it the "
+			     "daemon makes nodes of its own, if it may",
+			     "%u of %u nodes are missing in %s", nodes->missing,
+			     nodes->missing + nodes->opened, dir);
+	else if (nodes->opened)
+		doctor_found(finding, DOCTOR_OK, NULL, "all %u in %s can be opened", nodes->opened,
+			     dir);
+	else
+		doctor_found(finding, DOCTOR_OK, NULL, "no disk is there to be tried in %s", dir);
+}
+
+static void check_nodes(const struct config *config, struct doctor_finding *finding)
+{
+	_cleanup_close_ int sysfs_fd = open("/sys", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int dev_fd = open(config->dev_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct nodes nodes = {.sysfs_fd = sysfs_fd, .dev_fd = dev_fd};
+
+	if (dev_fd < 0) {
+		doctor_found(finding, DOCTOR_FAIL, "give the right directory with --dev", "%s: %s",
+			     config->dev_dir, strerror(errno));
+		return;
+	}
+	(void)blockdev_each(sysfs_fd, node_try, &nodes);
+	nodes_report(&nodes, config->dev_dir, finding);
+}
+
+static void check_udev(const struct config *config, struct doctor_finding *finding)
+{
+	(void)config;
+	if (access("/run/udev/control", F_OK) == 0)
+		doctor_found(finding, DOCTOR_OK, NULL, "/run/udev is there, and udevd runs");
+	else if (access("/run/udev/data", F_OK) == 0)
+		doctor_found(finding, DOCTOR_OK, NULL, "/run/udev is there");
+	else
+		doctor_found(
+			finding, DOCTOR_OK,
+			"if the host has rules that set UDISKS_IGNORE: -v /run/udev:/run/udev:ro",
+			"not there; nothing depends on it");
+}
+
+const struct doctor_check doctor_checks_devices[] = {
+	{"sysfs", "the facts about disks are read there", check_sysfs},
+	{"device-nodes", "disks are read and mounted through their nodes", check_nodes},
+	{"udev", "its database says which disks the host wants to be left alone", check_udev},
+	{0},
+};
