@@ -36,8 +36,9 @@ struct blockdev {
 	char vendor[LIMIT_HWID];
 	char model[LIMIT_HWID];
 	/*
-	 * What makes this piece of hardware this one: serial or wwid (for loop the backing file,
-	 * else the kernel name), then "/partno" for a partition. Never empty.
+	 * What makes this piece of hardware this one: serial and wwid; for USB without them
+	 * "usb:VENDOR:PRODUCT" (the same in every port); for loop the end of the backing file; else
+	 * the kernel name of the disk. Then "/partno" for a partition. Never empty.
 	 */
 	char hwid[LIMIT_HWID];
 };
@@ -46,7 +47,9 @@ struct blockdev {
 const char *blockdev_bus_name(enum blockdev_bus bus);
 
 /*
- * Reads the facts of one device. kname must be a plain file name.
+ * Reads the facts of one device. kname must be a plain file name. The serial of a USB device
+ * waits for that device's kernel lock, which a reset in progress holds: do not read devices again
+ * that are known already.
  * Returns 0, -ENODEV when there is no such device (any more), -EINVAL for a bad name, or -errno.
  */
 int blockdev_read(int sysfs_fd, const char *kname, struct blockdev *ret_dev);

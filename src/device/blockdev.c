@@ -1,0 +1,158 @@
+#include "device/blockdev.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "device/blockdev_hardware.h"
+#include "device/sysfs.h"
+
+#define SECTOR_BYTES 512 /* the unit of size and start, whatever the device's own sectors are */
+
+static bool kname_valid(const char *kname)
+{
+	size_t n = strnlen(kname, LIMIT_KNAME);
+
+	return n > 0 && n < LIMIT_KNAME && !strchr(kname, '/') && !streq(kname, ".") &&
+	       !streq(kname, "..");
+}
+
+/*
+ * The device's directory relative to /sys. class/block/NAME is a link to ../../devices/.../NAME.
+ */
+static int device_dir(int sysfs_fd, const char *kname, char *ret_dir, size_t size)
+{
+	static const char up[] = "../../";
+	char path[LIMIT_KNAME + 16];
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "class/block/%s", kname);
+	n = readlinkat(sysfs_fd, path, ret_dir, size - 1);
+	if (n < 0)
+		return errno == ENOENT ? -ENODEV : -errno;
+	ret_dir[n] = '\0';
+	if (strncmp(ret_dir, up, strlen(up)) != 0)
+		return -ENODEV;
+	memmove(ret_dir, ret_dir + strlen(up), (size_t)n + 1 - strlen(up));
+	return strncmp(ret_dir, "devices/", 8) == 0 ? 0 : -ENODEV;
+}
+
+static int read_devnum(int sysfs_fd, const char *dir, dev_t *ret_devnum)
+{
+	unsigned major_no, minor_no;
+	char text[32];
+
+	if (sysfs_read(sysfs_fd, dir, "dev", text, sizeof(text)) < 0)
+		return -ENODEV;
+	if (sscanf(text, "%u:%u", &major_no, &minor_no) != 2)
+		return -ENODEV;
+	*ret_devnum = makedev(major_no, minor_no);
+	return 0;
+}
+
+static void closedirp(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+/* Whether the directory dir/sub has an entry, or with attribute: one that has this attribute. */
+static bool dir_has(int sysfs_fd, const char *dir, const char *sub, const char *attribute)
+{
+	_cleanup_(closedirp) DIR *d = NULL;
+	char path[PATH_MAX];
+	struct dirent *entry;
+	int fd;
+
+	if (snprintf(path, sizeof(path), "%s/%s", dir, sub) >= (int)sizeof(path))
+		return false;
+	fd = openat(sysfs_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d) {
+		close_fd(fd);
+		return false;
+	}
+	while ((entry = readdir(d))) {
+		char name[sizeof(entry->d_name) + 32];
+
+		if (entry->d_name[0] == '.')
+			continue;
+		if (!attribute)
+			return true;
+		(void)snprintf(name, sizeof(name), "%s/%s", entry->d_name, attribute);
+		if (faccessat(fd, name, F_OK, 0) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int read_disk(int sysfs_fd, const char *dir, struct blockdev *dev)
+{
+	const char *base = strrchr(dir, '/');
+	int r = read_devnum(sysfs_fd, dir, &dev->disk_devnum);
+
+	if (r < 0)
+		return r;
+	if (!base || !kname_valid(base + 1))
+		return -ENODEV;
+	(void)STR_COPY(dev->disk, base + 1);
+	dev->diskseq = sysfs_read_number(sysfs_fd, dir, "diskseq");
+	dev->removable = sysfs_read_number(sysfs_fd, dir, "removable") == 1;
+	dev->hidden = sysfs_read_number(sysfs_fd, dir, "hidden") == 1;
+	dev->read_only |= sysfs_read_number(sysfs_fd, dir, "ro") == 1;
+	if (dev->partno == 0)
+		dev->has_partitions = dir_has(sysfs_fd, dir, ".", "partition");
+	blockdev_read_hardware(sysfs_fd, dir, dev);
+	return 0;
+}
+
+int blockdev_read(int sysfs_fd, const char *kname, struct blockdev *ret_dev)
+{
+	struct blockdev dev = {0};
+	char dir[PATH_MAX];
+	int r;
+
+	if (!kname_valid(kname))
+		return -EINVAL;
+	(void)STR_COPY(dev.kname, kname);
+	r = device_dir(sysfs_fd, kname, dir, sizeof(dir));
+	if (r == 0)
+		r = read_devnum(sysfs_fd, dir, &dev.devnum);
+	if (r < 0)
+		return r;
+	dev.partno = (unsigned)sysfs_read_number(sysfs_fd, dir, "partition");
+	dev.start_sector = sysfs_read_number(sysfs_fd, dir, "start");
+	dev.size_bytes = sysfs_read_number(sysfs_fd, dir, "size") * SECTOR_BYTES;
+	dev.read_only = sysfs_read_number(sysfs_fd, dir, "ro") == 1;
+	dev.has_holders = dir_has(sysfs_fd, dir, "holders", NULL);
+	if (dev.partno != 0 && !sysfs_parent(dir))
+		return -ENODEV;
+	r = read_disk(sysfs_fd, dir, &dev);
+	if (r == 0)
+		*ret_dev = dev;
+	return r;
+}
+
+int blockdev_each(int sysfs_fd, int (*fn)(const char *kname, void *data), void *data)
+{
+	_cleanup_(closedirp) DIR *d = NULL;
+	struct dirent *entry;
+	int fd = openat(sysfs_fd, "class/block", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r = 0;
+
+	if (fd < 0)
+		return -errno;
+	d = fdopendir(fd);
+	if (!d) {
+		r = -errno;
+		close_fd(fd);
+		return r;
+	}
+	while (r == 0 && (entry = readdir(d)))
+		if (entry->d_name[0] != '.')
+			r = fn(entry->d_name, data);
+	return r;
+}

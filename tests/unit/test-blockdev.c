@@ -1,0 +1,312 @@
+/* blockdev_read() on a made-up /sys, written by these tests into a directory of their own. */
+#include <fcntl.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <cmocka.h>
+
+#include "device/blockdev.h"
+
+struct tree {
+	char path[64];
+	int fd;
+};
+
+static void make_parents(int fd, const char *path)
+{
+	char part[512];
+
+	for (const char *slash = strchr(path, '/'); slash; slash = strchr(slash + 1, '/')) {
+		(void)str_copy(part, (size_t)(slash - path) + 1, path);
+		if (mkdirat(fd, part, 0700) < 0)
+			assert_int_equal(errno, EEXIST);
+	}
+}
+
+static void put(const struct tree *t, const char *dir, const char *name, const char *text)
+{
+	char path[512];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	make_parents(t->fd, path);
+	fd = openat(t->fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
+}
+
+static void put_link(const struct tree *t, const char *dir, const char *name, const char *target)
+{
+	char path[512];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	make_parents(t->fd, path);
+	assert_int_equal(symlinkat(target, t->fd, path), 0);
+}
+
+/* A block device in dir, with its link in class/block. */
+static void put_device(const struct tree *t, const char *dir, const char *devnum, const char *size)
+{
+	const char *kname = strrchr(dir, '/') + 1;
+	char target[512];
+
+	put(t, dir, "dev", devnum);
+	put(t, dir, "size", size);
+	put(t, dir, "ro", "0\n");
+	put(t, dir, "holders/.keep", "");
+	(void)snprintf(target, sizeof(target), "../../%s", dir);
+	put_link(t, "class/block", kname, target);
+}
+
+static int setup(void **state)
+{
+	struct tree *t = calloc(1, sizeof(*t));
+
+	assert_non_null(t);
+	(void)STR_COPY(t->path, "/tmp/hotplugfs-sysfs-XXXXXX");
+	assert_non_null(mkdtemp(t->path));
+	t->fd = open(t->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(t->fd >= 0);
+	*state = t;
+	return 0;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+static int teardown(void **state)
+{
+	struct tree *t = *state;
+
+	close(t->fd);
+	(void)nftw(t->path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	free(t);
+	return 0;
+}
+
+#define USB_STICK "devices/pci0000:00/0000:00:14.0/usb1/1-2"
+#define USB_SCSI  USB_STICK "/1-2:1.0/host6/target6:0:0/6:0:0:0"
+#define USB_DISK  USB_SCSI "/block/sdb"
+
+static void put_usb_stick(const struct tree *t)
+{
+	put_device(t, USB_DISK, "8:16\n", "2048\n");
+	put(t, USB_DISK, "removable", "1\n");
+	put(t, USB_DISK, "diskseq", "17\n");
+	put(t, USB_DISK, "hidden", "0\n");
+	put_link(t, USB_DISK, "device", "../..");
+	put_link(t, USB_SCSI, "subsystem", "../../../../../../../../bus/scsi");
+	put(t, USB_SCSI, "vendor", "Kingston\n");
+	put(t, USB_SCSI, "model", "DataTraveler 3.0\n");
+	put_link(t, USB_STICK, "subsystem", "../../../../../bus/usb");
+	put(t, USB_STICK, "idVendor", "0951\n");
+	put(t, USB_STICK, "idProduct", "1666\n");
+	put(t, "devices/pci0000:00/0000:00:14.0/usb1", "serial", "0000:00:14.0\n");
+	put_link(t, "devices/pci0000:00/0000:00:14.0/usb1", "subsystem", "../../../../bus/usb");
+	put_device(t, USB_DISK "/sdb1", "8:17\n", "2000\n");
+	put(t, USB_DISK "/sdb1", "partition", "1\n");
+	put(t, USB_DISK "/sdb1", "start", "48\n");
+}
+
+static void reads_a_usb_stick(void **state)
+{
+	struct tree *t = *state;
+	struct blockdev dev;
+
+	put_usb_stick(t);
+	put(t, USB_STICK, "serial", "E0D55EA574\n");
+	assert_int_equal(blockdev_read(t->fd, "sdb", &dev), 0);
+	assert_string_equal(dev.kname, "sdb");
+	assert_string_equal(dev.disk, "sdb");
+	assert_int_equal(dev.devnum, makedev(8, 16));
+	assert_int_equal(dev.partno, 0);
+	assert_int_equal(dev.size_bytes, 2048 * 512);
+	assert_int_equal(dev.diskseq, 17);
+	assert_int_equal(dev.bus, BLOCKDEV_BUS_USB);
+	assert_true(dev.removable);
+	assert_true(dev.has_partitions);
+	assert_false(dev.has_holders || dev.hidden || dev.read_only);
+	assert_string_equal(dev.vendor, "Kingston");
+	assert_string_equal(dev.model, "DataTraveler 3.0");
+	assert_string_equal(dev.hwid, "E0D55EA574");
+
+	put(t, USB_DISK "/sdb1", "holders/dm-0/dev", "253:0");
+	put(t, USB_DISK, "ro", "1\n");
+	assert_int_equal(blockdev_read(t->fd, "sdb1", &dev), 0);
+	assert_string_equal(dev.disk, "sdb");
+	assert_int_equal(dev.devnum, makedev(8, 17));
+	assert_int_equal(dev.disk_devnum, makedev(8, 16));
+	assert_int_equal(dev.partno, 1);
+	assert_int_equal(dev.start_sector, 48);
+	assert_int_equal(dev.diskseq, 17);
+	assert_true(dev.has_holders && dev.removable && dev.read_only);
+	assert_false(dev.has_partitions);
+	assert_string_equal(dev.hwid, "E0D55EA574/1");
+}
+
+static void names_hardware_without_a_serial(void **state)
+{
+	struct tree *t = *state;
+	struct blockdev dev;
+
+	put_usb_stick(t);
+	assert_int_equal(blockdev_read(t->fd, "sdb1", &dev), 0);
+	assert_string_equal(dev.hwid, "usb:0951:1666/1");
+	put(t, USB_SCSI, "wwid", "t10.Generic STORAGE DEVICE\n");
+	assert_int_equal(blockdev_read(t->fd, "sdb", &dev), 0);
+	assert_string_equal(dev.hwid, "t10.Generic STORAGE DEVICE");
+	put(t, USB_STICK, "serial", "00A1\n");
+	assert_int_equal(blockdev_read(t->fd, "sdb", &dev), 0);
+	assert_string_equal(dev.hwid, "00A1+t10.Generic STORAGE DEVICE");
+}
+
+static void reads_cards(void **state)
+{
+	static const char host[] = "devices/platform/soc/3f202000.mmc/mmc_host/mmc0/mmc0:0001";
+	static const char disk[] =
+		"devices/platform/soc/3f202000.mmc/mmc_host/mmc0/mmc0:0001/block/mmcblk0";
+	struct tree *t = *state;
+	struct blockdev dev;
+
+	put_device(t, disk, "179:0\n", "100\n");
+	put_link(t, disk, "device", "../..");
+	put_link(t, host, "subsystem", "../../../../../../../bus/mmc");
+	put(t, host, "type", "SD\n");
+	put(t, host, "name", "SC32G\n");
+	put(t, host, "cid", "035344534333324780aabbccdd0112\n");
+	put(t, host, "serial", "0xaabbccdd\n");
+	assert_int_equal(blockdev_read(t->fd, "mmcblk0", &dev), 0);
+	assert_int_equal(dev.bus, BLOCKDEV_BUS_MMC);
+	assert_false(dev.removable);
+	assert_string_equal(dev.model, "SC32G");
+	assert_string_equal(dev.hwid, "035344534333324780aabbccdd0112");
+	put(t, host, "type", "MMC\n");
+	assert_int_equal(blockdev_read(t->fd, "mmcblk0", &dev), 0);
+	assert_int_equal(dev.bus, BLOCKDEV_BUS_OTHER);
+}
+
+static void reads_virtual_devices(void **state)
+{
+	struct tree *t = *state;
+	struct blockdev dev;
+	char file[400];
+
+	put_device(t, "devices/virtual/block/loop7", "7:7", "0");
+	assert_int_equal(blockdev_read(t->fd, "loop7", &dev), 0);
+	assert_int_equal(dev.bus, BLOCKDEV_BUS_VIRTUAL);
+	assert_int_equal(dev.size_bytes, 0);
+	assert_int_equal(dev.diskseq, 0);
+	assert_string_equal(dev.hwid, "loop7");
+	memset(file, 'd', sizeof(file));
+	(void)snprintf(file + 380, 20, "/disk.img\n");
+	put(t, "devices/virtual/block/loop7", "loop/backing_file", file);
+	assert_int_equal(blockdev_read(t->fd, "loop7", &dev), 0);
+	assert_string_equal(dev.hwid + strlen(dev.hwid) - 9, "/disk.img");
+	assert_true(strlen(dev.hwid) < sizeof(dev.hwid));
+	/* partitions keep room for their number */
+	put_device(t, "devices/virtual/block/loop7/loop7p128", "259:9", "4");
+	put(t, "devices/virtual/block/loop7/loop7p128", "partition", "128\n");
+	assert_int_equal(blockdev_read(t->fd, "loop7p128", &dev), 0);
+	assert_string_equal(dev.hwid + strlen(dev.hwid) - 13, "/disk.img/128");
+}
+
+static void reads_internal_disks(void **state)
+{
+	static const char disk[] = "devices/pci0000:00/0000:00:01.0/nvme/nvme0/nvme0n1";
+	struct tree *t = *state;
+	struct blockdev dev;
+
+	put_device(t, disk, "259:0\n", "1000\n");
+	put(t, disk, "wwid", "eui.0025388b\n");
+	put_link(t, disk, "device", "..");
+	put_link(t, "devices/pci0000:00/0000:00:01.0", "subsystem", "../../../bus/pci");
+	put(t, "devices/pci0000:00/0000:00:01.0/nvme/nvme0", "serial", "S4EWNX0R\n");
+	put(t, "devices/pci0000:00/0000:00:01.0/nvme/nvme0", "model", "Samsung SSD\n");
+	put(t, "devices/pci0000:00/0000:00:01.0/nvme/nvme0", "vendor", "0x144d\n");
+	assert_int_equal(blockdev_read(t->fd, "nvme0n1", &dev), 0);
+	assert_int_equal(dev.bus, BLOCKDEV_BUS_OTHER);
+	assert_string_equal(dev.hwid, "S4EWNX0R+eui.0025388b");
+	assert_string_equal(dev.vendor, "");
+	assert_string_equal(dev.model, "Samsung SSD");
+}
+
+static void refuses_what_is_not_there(void **state)
+{
+	static const char *const bad[] = {"", ".", "..", "a/b", "../sda", "/dev/sda"};
+	struct tree *t = *state;
+	char longest[200];
+	struct blockdev dev;
+
+	put_usb_stick(t);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(blockdev_read(t->fd, bad[i], &dev), -EINVAL);
+	memset(longest, 'x', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	assert_int_equal(blockdev_read(t->fd, longest, &dev), -EINVAL);
+	assert_int_equal(blockdev_read(t->fd, "sdz", &dev), -ENODEV);
+	/* links that lead elsewhere, and a device that goes away while we read */
+	put_link(t, "class/block", "evil", "../../../etc");
+	assert_int_equal(blockdev_read(t->fd, "evil", &dev), -ENODEV);
+	put_link(t, "class/block", "gone", "../../devices/virtual/block/gone");
+	assert_int_equal(blockdev_read(t->fd, "gone", &dev), -ENODEV);
+	put(t, "devices/virtual/block/odd", "dev", "nonsense");
+	put_link(t, "class/block", "odd", "../../devices/virtual/block/odd");
+	assert_int_equal(blockdev_read(t->fd, "odd", &dev), -ENODEV);
+}
+
+struct counted {
+	unsigned n;
+	unsigned stop_at;
+};
+
+static int count(const char *kname, void *data)
+{
+	struct counted *c = data;
+
+	assert_true(streq(kname, "sdb") || streq(kname, "sdb1"));
+	return ++c->n == c->stop_at ? -ECANCELED : 0;
+}
+
+static void lists_devices(void **state)
+{
+	struct tree *t = *state;
+	struct counted all = {0};
+	struct counted one = {.stop_at = 1};
+
+	assert_int_equal(blockdev_each(t->fd, count, &all), -ENOENT);
+	put_usb_stick(t);
+	assert_int_equal(blockdev_each(t->fd, count, &all), 0);
+	assert_int_equal(all.n, 2);
+	assert_int_equal(blockdev_each(t->fd, count, &one), -ECANCELED);
+	assert_int_equal(one.n, 1);
+}
+
+static void names_buses(void **state)
+{
+	(void)state;
+	assert_string_equal(blockdev_bus_name(BLOCKDEV_BUS_USB), "usb");
+	assert_string_equal(blockdev_bus_name(BLOCKDEV_BUS_VIRTUAL), "virtual");
+	assert_string_equal(blockdev_bus_name(BLOCKDEV_BUS_OTHER), "other");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(reads_a_usb_stick, setup, teardown),
+		cmocka_unit_test_setup_teardown(names_hardware_without_a_serial, setup, teardown),
+		cmocka_unit_test_setup_teardown(reads_cards, setup, teardown),
+		cmocka_unit_test_setup_teardown(reads_virtual_devices, setup, teardown),
+		cmocka_unit_test_setup_teardown(reads_internal_disks, setup, teardown),
+		cmocka_unit_test_setup_teardown(refuses_what_is_not_there, setup, teardown),
+		cmocka_unit_test_setup_teardown(lists_devices, setup, teardown),
+		cmocka_unit_test(names_buses),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
