@@ -11,6 +11,7 @@ struct driver {
 	const char *kernel_type; /* as the kernel calls it */
 	const char *defaults;	 /* always given, comma separated */
 	const char *allowed;	 /* names that the configuration may add or change */
+	const char *rescue;	 /* reads a write-protected medium that needs recovery; or NULL */
 	bool read_only;		 /* only ever mounted read-only */
 	bool takes_owner;	 /* has uid= and gid=: no owners on the disk */
 	bool has_shutdown;	 /* FS_IOC_SHUTDOWN works: passthrough can be fenced */

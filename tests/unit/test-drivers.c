@@ -1,0 +1,108 @@
+/* Mount options: what is always given, what the configuration may add, what never gets through. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "staging/drivers.h"
+
+static const struct owner nobody = {.set = false};
+static const struct owner user = {.set = true, .uid = 1000, .gid = 100};
+
+static void expect(const char *fstype, const char *extra, const struct owner *owner,
+		   const char *options)
+{
+	const struct driver *driver = driver_find(fstype);
+	char got[LIMIT_OPTIONS];
+	char error[64];
+
+	assert_non_null(driver);
+	assert_int_equal(driver_options(driver, extra, owner, got, error, sizeof(error)), 0);
+	assert_string_equal(got, options);
+}
+
+static void expect_refused(const char *fstype, const char *extra, const char *offender)
+{
+	char got[LIMIT_OPTIONS] = "untouched";
+	char error[80];
+
+	assert_int_equal(
+		driver_options(driver_find(fstype), extra, &nobody, got, error, sizeof(error)),
+		-EINVAL);
+	assert_string_equal(error, offender);
+	assert_string_equal(got, "untouched");
+}
+
+static void test_find(void **state)
+{
+	assert_null(driver_find("swap"));
+	assert_null(driver_find(""));
+	assert_null(driver_find("ext"));
+	assert_string_equal(driver_find("ext2")->kernel_type, "ext4");
+	assert_true(driver_find("squashfs")->read_only);
+	assert_true(driver_find("vfat")->takes_owner);
+	assert_true(driver_find("xfs")->has_shutdown);
+	assert_non_null(driver_find("ntfs"));
+}
+
+static void test_defaults(void **state)
+{
+	expect("ext4", "", &nobody, "errors=remount-ro");
+	expect("ext4", "", &user, "errors=remount-ro");
+	expect("xfs", "", &nobody, "nouuid");
+	expect("btrfs", "", &nobody, "");
+	expect("vfat", "", &nobody, "utf8,shortname=mixed,flush,umask=022");
+}
+
+static void test_owner(void **state)
+{
+	expect("vfat", "", &user, "utf8,shortname=mixed,flush,umask=022,uid=1000,gid=100");
+	expect("iso9660", "", &user, "iocharset=utf8,uid=1000,gid=100");
+	/* the owner wins over a number in the options */
+	expect("exfat", "uid=7", &user,
+	       "iocharset=utf8,errors=remount-ro,umask=022,uid=1000,gid=100");
+}
+
+static void test_extra_replaces_and_adds(void **state)
+{
+	expect("ext4", "errors=continue,commit=5", &nobody, "errors=continue,commit=5");
+	expect("vfat", "umask=077", &nobody, "utf8,shortname=mixed,flush,umask=077");
+	expect("btrfs", ",,compress=zstd,,", &nobody, "compress=zstd");
+}
+
+static void test_refused(void **state)
+{
+	expect_refused("ext4", "sync", "sync");
+	expect_refused("ext4", "commit=5,suid", "suid");
+	expect_refused("ntfs", "force", "force");
+	expect_refused("vfat", "uid=0,dev", "dev");
+	expect_refused("btrfs", "device=/dev/vda", "device=/dev/vda");
+	expect_refused("ext4", "journal_path=/etc/shadow", "journal_path=/etc/shadow");
+	expect_refused("ext4", "commit=5\ndata=journal", "commit=5\ndata=journal");
+	expect_refused("ext4", "comm", "comm");
+	expect_refused("ext4", "commit5", "commit5");
+	expect_refused("ext4", "=5", "=5");
+}
+
+static void test_too_long(void **state)
+{
+	char extra[LIMIT_OPTIONS + 32] = "commit=";
+	char got[LIMIT_OPTIONS];
+	char error[64];
+
+	memset(extra + 7, '1', sizeof(extra) - 8);
+	assert_int_equal(
+		driver_options(driver_find("ext4"), extra, &nobody, got, error, sizeof(error)),
+		-E2BIG);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_find),	cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_owner),	cmocka_unit_test(test_extra_replaces_and_adds),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_too_long),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
