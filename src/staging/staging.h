@@ -12,12 +12,17 @@
 struct staging;
 
 /*
- * Makes the namespace (a child does: unshare, a tmpfs as root, everything else detached) and
- * keeps a fd of it. dev_fd: directory with device nodes. Returns 0 or -errno; -EPERM without
+ * Starts the keeper: a process that makes the namespace (unshare, a tmpfs as root, everything
+ * else detached), lives in it and forks the children there; so nobody needs setns(2) and the
+ * CAP_SYS_CHROOT that it asks for. dev_fd: directory with device nodes, borrowed, to be kept open.
+ * Waits for the keeper, which touches no device. Returns 0 or -errno; -EPERM without
  * CAP_SYS_ADMIN.
  */
 int staging_new(struct loop *loop, int dev_fd, struct staging **ret_staging);
-/* Unmounts what is left (the namespace goes with its last fd). Accepts NULL, returns NULL. */
+/*
+ * Kills the keeper; what is still mounted goes with the namespace. fn of running jobs is not
+ * called any more. Accepts NULL, returns NULL.
+ */
 struct staging *staging_free(struct staging *staging);
 
 /* What to mount. id names the mount point and must not be in use. */
@@ -29,7 +34,10 @@ struct staging_mount {
 	bool read_only;
 };
 
-/* root_fd: of the mounted root, O_PATH|O_DIRECTORY, now the callee's to close; -EBADF if err. */
+/*
+ * root_fd: of the mounted root, O_PATH|O_DIRECTORY, now the callee's to close. With a mount that
+ * succeeded, and with an unmount that failed with -EBUSY: go on with it. Else -EBADF.
+ */
 struct staging_result {
 	int err; /* 0 or negative errno; -EBUSY: in use by somebody else; -ETIMEDOUT */
 	int root_fd;
@@ -37,6 +45,10 @@ struct staging_result {
 	char reason[LIMIT_REASON];   /* for people, also when it became read-only; "" if all is well
 				      */
 	char options[LIMIT_OPTIONS]; /* as given to the kernel */
+	/* Space, as the filesystem tells it: after mount, after sync, before unmount; else 0. */
+	uint64_t total_bytes;
+	uint64_t free_bytes;
+	uint32_t block_size;
 };
 
 /* Called once from the loop, never from within the starting function. */
@@ -44,11 +56,15 @@ typedef void (*staging_done_fn)(const struct staging_result *result, void *data)
 
 /*
  * Each of these starts one child. At the deadline the child is killed and fn gets -ETIMEDOUT,
- * also when the child cannot die. They return 0 or -errno and never block on the device.
+ * also when the child cannot die. They return 0 or -errno and never block on the device; mount
+ * and sync return -ETIMEDOUT as long as an earlier child for the same id has not ended, so that
+ * children do not pile up. A mount whose result nobody waits for any more is undone. ret_job may
+ * be NULL.
  *
  * mount:  proves exclusive use by an O_EXCL open, then fsopen/fsmount (mount(2) where the new
  *         calls are missing); retries read-only where that may help.
- * umount: not lazy: -EBUSY when something still uses it. force: lazy.
+ * umount: not lazy: -EBUSY when something still uses it. force: lazy. What is not mounted (any
+ *         more) is unmounted.
  * sync:   syncfs(2).
  */
 struct staging_job;

@@ -1,0 +1,10 @@
+/* The private mount namespace. Internal to staging/. */
+#pragma once
+
+#include "base/util.h"
+
+/*
+ * Moves the calling process, which must have one thread, into a mount namespace of its own whose
+ * only mount is an empty tmpfs. Open fds still reach the old namespace. Returns 0 or -errno.
+ */
+int namespace_enter(void);

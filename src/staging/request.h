@@ -1,0 +1,36 @@
+/* What the parent asks of a staging child, and what the child answers. Internal to staging/. */
+#pragma once
+
+#include "staging/staging.h"
+
+enum staging_work {
+	STAGING_MOUNT,
+	STAGING_UMOUNT,
+	STAGING_SYNC,
+	STAGING_ABANDON,
+};
+
+/* Parent -> keeper, one packet, with the child's end of the job's own socket pair beside it. */
+struct staging_request {
+	enum staging_work work;
+	uint32_t id;
+	bool force;    /* UMOUNT */
+	bool shutdown; /* ABANDON */
+	/* the rest with MOUNT only */
+	bool read_only;
+	dev_t devnum;
+	char kname[LIMIT_KNAME];
+	char kernel_type[LIMIT_FSTYPE];
+	char options[LIMIT_OPTIONS];
+	char rescue[LIMIT_FSTYPE];
+};
+
+enum staging_reply_kind {
+	STAGING_STARTED, /* the first packet; beside it a pidfd of the child, to kill it */
+	STAGING_DONE,	 /* the last one; beside it the root where the result has one */
+};
+
+struct staging_reply {
+	enum staging_reply_kind kind;
+	struct staging_result result; /* root_fd means nothing here */
+};

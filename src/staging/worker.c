@@ -1,0 +1,132 @@
+#include "worker.h"
+
+#include <fcntl.h>
+#include <linux/types.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "staging/mounter.h"
+
+/*
+ * Shutdown of a filesystem, as ext4, xfs and f2fs know it (the number comes from XFS; flag 2:
+ * neither data nor log are written any more). The kernel exports no common name for it.
+ */
+#define IOC_SHUTDOWN	     _IOR('X', 125, __u32)
+#define SHUTDOWN_NO_LOGFLUSH 2
+
+struct worker_path worker_mount_point(uint32_t id)
+{
+	struct worker_path path;
+
+	(void)snprintf(path.text, sizeof(path.text), "/m%u", id);
+	return path;
+}
+
+void worker_space(int fd, struct staging_result *result)
+{
+	struct statfs st;
+
+	if (fstatfs(fd, &st) < 0)
+		return;
+	result->block_size = (uint32_t)st.f_bsize;
+	result->total_bytes = (uint64_t)st.f_blocks * (uint64_t)st.f_bsize;
+	result->free_bytes = (uint64_t)st.f_bfree * (uint64_t)st.f_bsize;
+}
+
+/* The mounted root, or -ENOENT when only the empty mount point, or not even that, is there. */
+static int open_root(uint32_t id, int flags)
+{
+	struct worker_path path = worker_mount_point(id);
+	_cleanup_close_ int above = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int fd = open(path.text, flags | O_DIRECTORY | O_CLOEXEC);
+	struct statx here;
+	struct statx root;
+
+	if (above < 0 || fd < 0)
+		return -errno;
+	if (statx(above, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &root) < 0 ||
+	    statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &here) < 0)
+		return -errno;
+	if (here.stx_dev_major == root.stx_dev_major && here.stx_dev_minor == root.stx_dev_minor)
+		return -ENOENT;
+	return TAKE_FD(fd);
+}
+
+static void remove_mount_point(uint32_t id)
+{
+	(void)rmdir(worker_mount_point(id).text);
+}
+
+static void detach(uint32_t id, struct staging_result *result)
+{
+	if (umount2(worker_mount_point(id).text, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 &&
+	    errno != EINVAL && errno != ENOENT)
+		result->err = -errno;
+	remove_mount_point(id);
+}
+
+static void run_umount(const struct staging_request *request, struct staging_result *result)
+{
+	_cleanup_close_ int root = open_root(request->id, O_PATH);
+
+	if (root >= 0)
+		worker_space(root, result);
+	root = close_fd(root);
+	if (request->force) {
+		detach(request->id, result);
+		return;
+	}
+	if (umount2(worker_mount_point(request->id).text, UMOUNT_NOFOLLOW) == 0 ||
+	    errno == EINVAL || errno == ENOENT) {
+		remove_mount_point(request->id);
+		return;
+	}
+	result->err = -errno;
+	if (result->err == -EBUSY)
+		result->root_fd = open_root(request->id, O_PATH);
+}
+
+static void run_sync(const struct staging_request *request, struct staging_result *result)
+{
+	_cleanup_close_ int root = open_root(request->id, O_RDONLY);
+
+	if (root < 0) {
+		result->err = root;
+		return;
+	}
+	if (syncfs(root) < 0)
+		result->err = -errno;
+	worker_space(root, result);
+}
+
+static void run_abandon(const struct staging_request *request, struct staging_result *result)
+{
+	_cleanup_close_ int root = -EBADF;
+	__u32 flags = SHUTDOWN_NO_LOGFLUSH;
+
+	if (request->shutdown)
+		root = open_root(request->id, O_RDONLY);
+	if (root >= 0)
+		(void)ioctl(root, IOC_SHUTDOWN, &flags);
+	root = close_fd(root);
+	detach(request->id, result);
+}
+
+static void (*const works[])(const struct staging_request *, struct staging_result *) = {
+	[STAGING_UMOUNT] = run_umount,
+	[STAGING_SYNC] = run_sync,
+	[STAGING_ABANDON] = run_abandon,
+};
+
+void worker_run(const struct staging_request *request, int dev_fd,
+		struct staging_result *ret_result)
+{
+	*ret_result = (struct staging_result){.root_fd = -EBADF};
+	if (request->work == STAGING_MOUNT)
+		mounter_run(request, dev_fd, ret_result);
+	else
+		works[request->work](request, ret_result);
+}

@@ -1,0 +1,20 @@
+/* The work of one staging child, in the namespace. Internal to staging/. */
+#pragma once
+
+#include "staging/request.h"
+
+/*
+ * Does what is asked; may wait for the device without limit, so only a child calls it. dev_fd:
+ * directory with device nodes. ret_result: root_fd is the caller's to close.
+ */
+void worker_run(const struct staging_request *request, int dev_fd,
+		struct staging_result *ret_result);
+
+/* Path of a mount point, absolute in the namespace. */
+struct worker_path {
+	char text[32];
+};
+struct worker_path worker_mount_point(uint32_t id);
+
+/* Adds what fstatfs tells of an open file of the filesystem; 0 where it tells nothing. */
+void worker_space(int fd, struct staging_result *result);
