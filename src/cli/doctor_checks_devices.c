@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <sys/statfs.h>
@@ -30,23 +31,41 @@ static void check_sysfs(const struct config *config, struct doctor_finding *find
 
 /* What opening the nodes of all disks gave. */
 struct nodes {
+	const struct config *config;
 	int sysfs_fd;
 	int dev_fd;
 	unsigned opened;
 	unsigned refused;
 	unsigned missing;
+	bool refused_medium; /* one of the refused would be shown */
 	int refused_errno;
 	char refused_kname[LIMIT_KNAME];
 };
 
-static void node_failed(struct nodes *nodes, const char *kname, int err)
+/* Whether it is a disk of the kind that the daemon shows; others may well be kept from it. */
+static bool is_medium(const struct blockdev *dev, const struct config *config)
 {
+	if (dev->removable || (dev->bus != BLOCKDEV_BUS_OTHER && dev->bus != BLOCKDEV_BUS_VIRTUAL))
+		return true;
+	for (size_t i = 0; i < config->include.count; i++)
+		if (fnmatch(config->include.globs[i], dev->kname, 0) == 0)
+			return true;
+	return false;
+}
+
+static void node_failed(struct nodes *nodes, const struct blockdev *dev, int err)
+{
+	bool medium = is_medium(dev, nodes->config);
+
 	if (err == ENOENT) {
 		nodes->missing++;
 	} else if (err == EPERM || err == EACCES) {
 		nodes->refused++;
-		nodes->refused_errno = err;
-		(void)STR_COPY(nodes->refused_kname, kname);
+		if (medium >= nodes->refused_medium) {
+			nodes->refused_medium = medium;
+			nodes->refused_errno = err;
+			(void)STR_COPY(nodes->refused_kname, dev->kname);
+		}
 	} else {
 		nodes->opened++; /* ENOMEDIUM, EBUSY and the like: we were let in */
 	}
@@ -64,17 +83,17 @@ static int node_try(const char *kname, void *data)
 	if (fd >= 0)
 		nodes->opened++;
 	else
-		node_failed(nodes, kname, errno);
+		node_failed(nodes, &dev, errno);
 	return 0;
 }
 
 static void nodes_report(const struct nodes *nodes, const char *dir, struct doctor_finding *finding)
 {
 	if (nodes->refused)
-		doctor_found(finding, DOCTOR_FAIL,
+		doctor_found(finding, nodes->refused_medium ? DOCTOR_FAIL : DOCTOR_WARN,
 			     nodes->refused_errno == EPERM
-				     ? "container: --device-cgroup-rule 'b *:* rw', or the major "
-				       "numbers that you want"
+				     ? "if it is to be shown: container: --device-cgroup-rule 'b "
+				       "MAJOR:* rw'; MAJOR of USB disks is 8, of SD cards 179"
 				     : "run it as root or with CAP_DAC_READ_SEARCH",
 			     "%s/%s cannot be opened: %s (%u of %u)", dir, nodes->refused_kname,
 			     strerror(nodes->refused_errno), nodes->refused,
@@ -96,7 +115,7 @@ static void check_nodes(const struct config *config, struct doctor_finding *find
 {
 	_cleanup_close_ int sysfs_fd = open("/sys", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_close_ int dev_fd = open(config->dev_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct nodes nodes = {.sysfs_fd = sysfs_fd, .dev_fd = dev_fd};
+	struct nodes nodes = {.config = config, .sysfs_fd = sysfs_fd, .dev_fd = dev_fd};
 
 	if (dev_fd < 0) {
 		doctor_found(finding, DOCTOR_FAIL, "give the right directory with --dev", "%s: %s",

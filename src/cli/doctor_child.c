@@ -16,7 +16,9 @@ void doctor_found(struct doctor_finding *finding, enum doctor_verdict verdict, c
 	va_list args;
 
 	finding->verdict = verdict;
-	(void)STR_COPY(finding->advice, advice ? advice : "");
+	finding->advice[0] = '\0';
+	if (advice)
+		(void)STR_COPY(finding->advice, advice);
 	va_start(args, fmt);
 	(void)vsnprintf(finding->found, sizeof(finding->found), fmt, args);
 	va_end(args);
