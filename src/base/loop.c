@@ -28,7 +28,7 @@ struct loop_timer {
 };
 
 struct loop_child {
-	struct loop *loop;
+	struct list link;
 	struct loop_fd *source;
 	pid_t pid;
 	int pidfd;
@@ -44,9 +44,10 @@ struct loop {
 	struct loop_fd *signal_source;
 	loop_signal_fn signal_fn;
 	void *signal_data;
-	struct list fds;     /* of loop_fd */
-	struct list removed; /* of loop_fd: freed when no event of this round can name them */
-	struct list timers;  /* of loop_timer, unordered: there are few */
+	struct list fds;      /* of loop_fd */
+	struct list removed;  /* of loop_fd: freed when no event of this round can name them */
+	struct list timers;   /* of loop_timer, unordered: there are few */
+	struct list children; /* of loop_child */
 	bool quit;
 	int code;
 };
@@ -113,6 +114,7 @@ int loop_new(struct loop **ret_loop)
 	list_init(&loop->fds);
 	list_init(&loop->removed);
 	list_init(&loop->timers);
+	list_init(&loop->children);
 	loop->signal_fd = -EBADF;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -138,10 +140,21 @@ static void fds_free(struct list *head)
 	}
 }
 
+static void child_free(struct loop_child *child)
+{
+	list_remove(&child->link);
+	loop_fd_remove(child->source);
+	close_fd(child->pidfd);
+	free(child);
+}
+
 struct loop *loop_free(struct loop *loop)
 {
 	if (!loop)
 		return NULL;
+	list_for_each_safe (it, tmp, &loop->children) {
+		child_free(CONTAINER_OF(it, struct loop_child, link));
+	}
 	list_for_each_safe (it, tmp, &loop->timers) {
 		list_remove(it); /* the owner frees it with loop_timer_remove() */
 	}
@@ -285,11 +298,9 @@ static void child_exited(int fd, uint32_t events, void *data)
 	(void)events;
 	if (waitpid(child->pid, &status, WNOHANG) == 0)
 		return;
-	loop_fd_remove(child->source);
-	close_fd(child->pidfd);
 	if (child->fn)
 		child->fn(child->pid, status, child->data);
-	free(child);
+	child_free(child);
 }
 
 int loop_child_add(struct loop *loop, pid_t pid, loop_child_fn fn, void *data,
@@ -300,7 +311,7 @@ int loop_child_add(struct loop *loop, pid_t pid, loop_child_fn fn, void *data,
 
 	if (!child)
 		return -ENOMEM;
-	*child = (struct loop_child){.loop = loop, .pid = pid, .fn = fn, .data = data};
+	*child = (struct loop_child){.pid = pid, .fn = fn, .data = data};
 	child->pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* close-on-exec by itself */
 	if (child->pidfd < 0) {
 		r = -errno;
@@ -313,6 +324,7 @@ int loop_child_add(struct loop *loop, pid_t pid, loop_child_fn fn, void *data,
 		free(child);
 		return r;
 	}
+	list_append(&loop->children, &child->link);
 	if (ret_child)
 		*ret_child = child;
 	return 0;
