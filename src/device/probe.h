@@ -36,7 +36,10 @@ struct probe_result {
 
 struct probe;
 
-/* Called once from the loop, never from within probe_start(). The result is borrowed. */
+/*
+ * Called once from the loop, never from within probe_start(). The result is borrowed; the probe
+ * is gone already. Never called after probe_cancel().
+ */
 typedef void (*probe_done_fn)(const struct probe_result *result, void *data);
 
 /*
