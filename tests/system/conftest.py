@@ -1,0 +1,186 @@
+"""Fixtures and rules of the system tests; README.md one directory up tells how to use them."""
+
+import faulthandler
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+pytest.register_assert_rewrite("harness")
+
+from harness import disks, kernel  # noqa: E402  (after the path is set)
+from harness.daemon import Daemon  # noqa: E402
+from harness.wait import SLOWNESS  # noqa: E402
+
+PREFIX = "/tmp/hotplugfs-tests-"
+CANNOT = "this machine cannot: "
+"""Skips that begin like this are allowed even with MUST_RUN=1; the README lists them."""
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("hotplugfs")
+    group.addoption("--hotplugfs", metavar="PATH", default=os.environ.get("HOTPLUGFS"),
+                    help="the binary under test (default: $HOTPLUGFS)")
+    group.addoption("--no-passthrough", action="store_true",
+                    help="give every daemon --no-passthrough")
+
+
+def pytest_configure(config):
+    if config.option.collectonly:
+        return
+    if os.geteuid() != 0:
+        pytest.exit("the system tests need root: they make devices and mounts", 3)
+    if not config.option.hotplugfs:
+        pytest.exit("which binary? --hotplugfs PATH", 3)
+    config.option.hotplugfs = os.path.abspath(config.option.hotplugfs)
+    kernel.private_mounts()
+    os.umask(0o022)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A skip is a failure where everything must run, unless the machine itself is the reason."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and os.environ.get("MUST_RUN") == "1" and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if not reason.startswith(CANNOT):
+            report.outcome = "failed"
+            report.longrepr = f"skipped, but MUST_RUN=1: {reason}"
+
+
+@pytest.fixture(scope="session")
+def session_directory():
+    """A tmpfs of this session's own mount namespace: it goes when the session goes."""
+    disks.remove_leftovers(PREFIX)
+    directory = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+    os.chmod(directory, 0o755)
+    kernel.mount("tmpfs", directory, "tmpfs", "mode=755")
+    yield directory
+    kernel.umount(directory, kernel.MNT_DETACH)
+    os.rmdir(directory)
+
+
+@pytest.fixture
+def work(session_directory, request):
+    """An empty directory of this test, on memory."""
+    directory = tempfile.mkdtemp(dir=session_directory)
+    os.chmod(directory, 0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def loopdev(work):
+    """loopdev(fstype, label=, uuid=, size=): a disk with a filesystem, not yet plugged."""
+    made = []
+
+    def factory(fstype="ext4", image=None, **parameters):
+        disk = disks.LoopDisk(work, image=image)
+        made.append(disk)
+        return disk.format(fstype, **parameters) if fstype else disk
+
+    yield factory
+    remove_all(made)
+
+
+@pytest.fixture
+def zram(work):
+    """zram(fstype): a RAM disk, formatted and plugged."""
+    made = []
+
+    def factory(fstype="ext4", **parameters):
+        disk = disks.ZramDisk(work, fstype)
+        made.append(disk)
+        return disk.format(**parameters)
+
+    yield factory
+    remove_all(made)
+
+
+def remove_all(made):
+    """Removes every one of them, and only then tells about the first that could not be."""
+    failures = []
+    for disk in made:
+        try:
+            disk.remove()
+        except (AssertionError, OSError) as error:
+            failures.append(f"{disk.kname}: {error}")
+    assert not failures, failures
+
+
+@pytest.fixture
+def daemon(work, request, loopdev, zram):
+    """
+    daemon(disk, ..., options=[...]): a running daemon that shows these disks. At the end of the
+    test each one is ended by SIGTERM and searched for what it may have left. (It depends on the
+    disk fixtures so that it ends before they do.)
+    """
+    made = []
+    numbers = itertools.count()
+    extra = ["--no-passthrough"] if request.config.option.no_passthrough else []
+
+    def factory(*devices, options=(), start=True, where=None, ready=True, **environment):
+        directory = where or os.path.join(work, f"daemon{next(numbers)}")
+        one = Daemon(request.config.option.hotplugfs, directory, devices, options, extra,
+                     **environment)
+        marker = request.node.get_closest_marker("log_errors")
+        one.allowed_errors = list(marker.args) if marker else []
+        made.append(one)
+        return one.start(ready) if start else one
+
+    request.node.daemons = made
+    yield factory
+    try:
+        for one in made:
+            if one.process and one.process.poll() is None:
+                one.stop()
+        for one in made:
+            if one.process:
+                one.check_log()
+    finally:
+        for one in made:
+            one.clean_up()
+
+
+@pytest.fixture
+def hotplugfs(request):
+    """hotplugfs(args...): runs the binary without a daemon; returns the CompletedProcess."""
+    def run(*args, timeout=30, **options):
+        return subprocess.run([request.config.option.hotplugfs, *map(str, args)],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, errors="surrogateescape",
+                              timeout=timeout * SLOWNESS, check=False, **options)
+    return run
+
+
+@pytest.fixture(autouse=True)
+def deadline(request):
+    """A test that hangs is cut off: without its daemon every request to the view fails."""
+    marker = request.node.get_closest_marker("deadline")
+    seconds = (marker.args[0] if marker else 60) * SLOWNESS
+    expired = []
+
+    def cut_off():
+        expired.append(seconds)
+        faulthandler.dump_traceback(file=sys.__stderr__)
+        for one in getattr(request.node, "daemons", []):
+            if one.process:
+                one.cut_off()
+
+    timer = threading.Timer(seconds, cut_off)
+    timer.daemon = True
+    timer.start()
+    yield
+    timer.cancel()
+    assert not expired, f"took more than {seconds:g} s"
+

@@ -1,0 +1,1 @@
+"""What the system tests are made of: disks, daemons, users, and waiting for things."""

@@ -1,0 +1,64 @@
+"""System calls that Python has no function for, and facts about this kernel."""
+
+import ctypes
+import os
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+CLONE_NEWNS = 0x00020000
+MS_REC = 0x4000
+MS_PRIVATE = 1 << 18
+MNT_DETACH = 2
+
+
+def call(name, *args):
+    """A libc function that returns -1 and errno; raises OSError."""
+    result = getattr(LIBC, name)(*args)
+    if result == -1:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), name)
+    return result
+
+
+def private_mounts():
+    """Puts this process into a mount namespace of its own that shares nothing with the rest."""
+    call("unshare", CLONE_NEWNS)
+    call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+
+
+def mount(source, target, fstype, options="", flags=0):
+    call("mount", os.fsencode(source), os.fsencode(target), os.fsencode(fstype),
+         ctypes.c_ulong(flags), os.fsencode(options))
+
+
+def umount(target, flags=0):
+    call("umount2", os.fsencode(target), flags)
+
+
+def mounts_under(path):
+    """Mount points at or below a path in this process' namespace."""
+    points = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        for line in table:
+            point = line.split(" ")[4].encode("utf-8", "surrogateescape")
+            point = os.fsdecode(point.decode("unicode_escape").encode("latin-1"))
+            if point == path or point.startswith(path + "/"):
+                points.append(point)
+    return points
+
+
+def filesystems():
+    """The filesystem types of this kernel."""
+    with open("/proc/filesystems", encoding="ascii") as table:
+        return {line.split()[-1] for line in table}
+
+
+def statfs_magic(path):
+    """f_type of statfs(2), which tells filesystems apart."""
+    buffer = ctypes.create_string_buffer(256)
+    call("statfs", os.fsencode(path), buffer)
+    return ctypes.c_long.from_buffer(buffer).value
+
+
+def sync_filesystem(descriptor):
+    call("syncfs", descriptor)

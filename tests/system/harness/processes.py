@@ -1,0 +1,40 @@
+"""What a group of processes uses, read from /proc."""
+
+import contextlib
+import os
+
+
+def of_session(session):
+    """Process ids of everything that was started by the leader of a session, and the leader."""
+    pids = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError, ValueError):
+            with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as stat:
+                fields = stat.read().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] not in "ZX":
+                pids.append(int(name))
+    return sorted(pids)
+
+
+def open_files(pid):
+    """What each of its file descriptors points to."""
+    files = []
+    with contextlib.suppress(FileNotFoundError):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                files.append(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+    return files
+
+
+def private_memory(pid):
+    """Bytes that only this process uses and has written to."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
+        values = dict(line.split()[:2] for line in rollup.readlines()[1:])
+    return int(values["Private_Dirty:"]) * 1024
+
+
+def command_line(pid):
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as line:
+            return line.read().replace("\0", " ").strip()
+    return ""
