@@ -1,8 +1,7 @@
 /* The client's end of the control socket (daemon/control.h). Blocks; one thread. */
 #pragma once
 
-#include <json-c/json.h>
-
+#include "cli/medium.h"
 #include "cli/options.h"
 
 /* What a client waits for when it waits for ever. */
@@ -41,9 +40,3 @@ struct json_object *client_request(const char *name);
  * a line on stderr, -EPIPE when nobody reads our stdout any more.
  */
 int client_read(struct client *client, struct json_object **ret_object);
-
-static inline void json_putp(struct json_object **object)
-{
-	json_object_put(*object);
-	*object = NULL;
-}

@@ -24,4 +24,5 @@ extern const struct command command_list;
 extern const struct command command_wait;
 extern const struct command command_monitor;
 extern const struct command command_eject;
+extern const struct command command_probe;
 extern const struct command command_doctor;

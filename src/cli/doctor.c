@@ -36,11 +36,6 @@ static void print_text(const struct doctor_check *check, const struct doctor_fin
 		printf("%22sdo:    %s\n", "", finding->advice);
 }
 
-static struct json_object *text_or_null(const char *text)
-{
-	return *text ? json_object_new_string(text) : NULL;
-}
-
 static void add_json(struct json_object *array, const struct doctor_check *check,
 		     const struct doctor_finding *finding)
 {
@@ -49,9 +44,9 @@ static void add_json(struct json_object *array, const struct doctor_check *check
 	(void)json_object_object_add(o, "check", json_object_new_string(check->name));
 	(void)json_object_object_add(o, "verdict",
 				     json_object_new_string(verdict_names[finding->verdict]));
-	(void)json_object_object_add(o, "found", json_object_new_string(finding->found));
+	(void)json_object_object_add(o, "found", json_text(finding->found));
 	(void)json_object_object_add(o, "meaning", json_object_new_string(check->meaning));
-	(void)json_object_object_add(o, "advice", text_or_null(finding->advice));
+	(void)json_object_object_add(o, "advice", json_text(finding->advice));
 	(void)json_object_array_add(array, o);
 }
 
@@ -78,16 +73,11 @@ static enum exit_status doctor_run(const struct arguments *args)
 	_cleanup_(config_freep) struct config *config = NULL;
 	size_t counts[ARRAY_SIZE(verdict_names)] = {0};
 	struct json_object *json = NULL;
-	char error[1400] = "";
+	enum exit_status status;
 
-	if (settings_check(args, error, sizeof(error)) < 0) {
-		usage_print(args->command, "%s", error);
-		return EXIT_USAGE;
-	}
-	if (settings_load(args, &config, error, sizeof(error)) < 0) {
-		error_print(args->command, "%s", error);
-		return EXIT_FAILED;
-	}
+	status = settings_get(args, &config);
+	if (status != EXIT_DONE)
+		return status;
 	if (arguments_has(args, "json"))
 		json = json_object_new_array();
 	run_all(config, json, counts);

@@ -39,6 +39,11 @@ static const struct {
 	{CAP_DAC_READ_SEARCH, "device nodes of mode 0600"},
 	{CAP_CHOWN, "owners of new files"},
 	{CAP_FOWNER, "modes and times of files"},
+	{CAP_FSETID, "set-id bits"},
+	{CAP_SETFCAP, "capabilities of files"},
+	{CAP_LINUX_IMMUTABLE, "immutable files"},
+	{CAP_LEASE, "leases"},
+	{CAP_SETPCAP, "giving rights up for good"},
 	{CAP_MKNOD, "device nodes that are missing, and special files"},
 	{CAP_KILL, "ending its own children"},
 };

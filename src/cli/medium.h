@@ -1,4 +1,4 @@
-/* Members of a MEDIUM object (daemon/control.h) as text. */
+/* Members of a MEDIUM object (daemon/control.h) as text, and texts as JSON. */
 #pragma once
 
 #include <json-c/json.h>
@@ -11,5 +11,16 @@ const char *medium_text(struct json_object *medium, const char *member);
 struct size_text medium_size(struct json_object *medium, const char *member);
 bool medium_is(struct json_object *medium, const char *member);
 
+/*
+ * A text of unknown origin as a JSON string, with U+FFFD for what is not UTF-8; null if it is "".
+ */
+struct json_object *json_text(const char *text);
+
 /* Prints an object or array on stdout, with line breaks for people. */
 void json_print(struct json_object *object);
+
+static inline void json_putp(struct json_object **object)
+{
+	json_object_put(*object);
+	*object = NULL;
+}

@@ -72,16 +72,11 @@ static enum exit_status mount_run(const struct arguments *args)
 	struct arguments again = *args; /* broker_args.data is not const */
 	struct broker_args broker = {
 		.mountpoint = args->operand, .load_config = load_again, .data = &again};
-	char error[1400] = "";
+	enum exit_status status;
 
-	if (settings_check(args, error, sizeof(error)) < 0) {
-		usage_print(args->command, "%s", error);
-		return EXIT_USAGE;
-	}
-	if (settings_load(args, &broker.config, error, sizeof(error)) < 0) {
-		error_print(args->command, "%s", error);
-		return EXIT_FAILED;
-	}
+	status = settings_get(args, &broker.config);
+	if (status != EXIT_DONE)
+		return status;
 	log_set_level(broker.config->log_level);
 	return broker_run(&broker) < 0 ? EXIT_FAILED : EXIT_DONE;
 }

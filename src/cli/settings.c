@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-#include "base/log.h"
+#include "cli/output.h"
 
 static int apply(const struct argument *arg, struct config *config, char *error, size_t error_size)
 {
@@ -43,7 +43,8 @@ static int config_make(struct config **ret_config, char *error, size_t error_siz
 	return r;
 }
 
-int settings_check(const struct arguments *args, char *error, size_t error_size)
+/* Applies the options to a configuration that is thrown away. */
+static int check(const struct arguments *args, char *error, size_t error_size)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
 	int r = config_make(&config, error, error_size);
@@ -76,4 +77,19 @@ int settings_load(const struct arguments *args, struct config **ret_config, char
 		return r;
 	*ret_config = TAKE_PTR(config);
 	return 0;
+}
+
+enum exit_status settings_get(const struct arguments *args, struct config **ret_config)
+{
+	char error[1400] = "";
+
+	if (check(args, error, sizeof(error)) < 0) {
+		usage_print(args->command, "%s", error);
+		return EXIT_USAGE;
+	}
+	if (settings_load(args, ret_config, error, sizeof(error)) < 0) {
+		error_print(args->command, "%s", error);
+		return EXIT_FAILED;
+	}
+	return EXIT_DONE;
 }

@@ -2,16 +2,10 @@
 #pragma once
 
 #include "base/util.h"
-#include "cli/options.h"
+#include "cli/command.h"
 #include "device/config.h"
 
 #define CONFIG_FILE_DEFAULT "/etc/hotplugfs.conf"
-
-/*
- * Checks the settings on the command line alone, so that a mistake there is told before any file
- * is read. Returns 0, -EINVAL with one line in error, or -ENOMEM.
- */
-int settings_check(const struct arguments *args, char *error, size_t error_size);
 
 /*
  * Makes the configuration. --config FILE must be there; the default file may be missing.
@@ -19,3 +13,9 @@ int settings_check(const struct arguments *args, char *error, size_t error_size)
  */
 int settings_load(const struct arguments *args, struct config **ret_config, char *error,
 		  size_t error_size);
+
+/*
+ * The same for a command that starts: a mistake on the command line is told before any file is
+ * read. Returns EXIT_DONE; or EXIT_USAGE or EXIT_FAILED after a line on stderr.
+ */
+enum exit_status settings_get(const struct arguments *args, struct config **ret_config);
