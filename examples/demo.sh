@@ -137,8 +137,8 @@ start_daemon() {
 		made_media=yes
 	fi
 	export HOTPLUGFS_SOCKET=$work/control.sock
-	printf '$ hotplugfs mount --include %s --owner 65534 /media &\n' "$disk"
-	"$hotplugfs" mount --include "$disk" --owner 65534:65534 --dev "$work/dev" \
+	printf '$ hotplugfs mount --include %s --owner 65534:65534 --idle-timeout 1 /media &\n' "$disk"
+	"$hotplugfs" mount --include "$disk" --owner 65534:65534 --idle-timeout 1 --dev "$work/dev" \
 		--socket "$HOTPLUGFS_SOCKET" --state-dir "$work/state" /media \
 		>"$work/daemon.log" 2>&1 &
 	daemon=$!
@@ -169,6 +169,7 @@ user() {
 	workload_run "$@"
 }
 
+is_idle() { "$hotplugfs" list --json | grep -q '"state": *"idle"'; }
 is_empty() { [ -z "$(workload_run ls -A /media)" ]; }
 
 demo() {
@@ -205,8 +206,9 @@ demo() {
 	number=$(cat "/sys/block/$disk/dev")
 	! grep -q " $number " "$work/mounts.after" || fail "the disk is mounted in the workload"
 
-	say "Make it safe to pull, and unplug it"
-	show hotplugfs eject "$label" || fail "eject failed"
+	say "Nobody uses it any more: it is unmounted by itself, and can be pulled"
+	until_true 10 is_idle || fail "$label is not unmounted when idle"
+	show hotplugfs list
 	until_true 5 remove_drive || fail "$disk could not be unplugged"
 	until_true 5 is_empty || fail "$label is still there"
 	user ls -l /media
