@@ -26,7 +26,7 @@ usage() {
 	  fallback  what moves data, again with --no-passthrough
 	  asan      system tests with the address and undefined behaviour sanitizers
 	  tsan      system tests with the thread sanitizer
-	  stress    random operations for a longer time (not run by default)
+	  stress    random operations for half an hour (not run by default)
 	  -k EXPR   only the system tests that match, as for pytest
 	Without a part: ${default_parts[*]}
 	EOF
@@ -162,7 +162,9 @@ part_tsan() {
 }
 
 part_stress() {
-	build gcc gcc && pytest_run stress build-gcc/hotplugfs -c tests/stress/pytest.ini tests/stress
+	build gcc gcc &&
+		TEST_STRESS=${TEST_STRESS:-30} TEST_SEED=${TEST_SEED:-$RANDOM} \
+			pytest_run stress build-gcc/hotplugfs -k "stress or diff"
 }
 
 parts=()
