@@ -18,9 +18,9 @@ enum link_type {
 	LINK_REMOVE,	/* id, err: fence: every request, waiting or new, ends with err */
 	LINK_FORGET,	/* id: the name is gone, drop the medium */
 	LINK_ANNOUNCER, /* pid: the process whose mkdir and rmdir in the root are ours */
+	LINK_START, /* ANNOUNCER and what else is to be known has been sent: serve requests from now on */
 	LINK_QUIT,	/* finish running requests, then exit */
-	LINK_SYNC, /* id: a sync of the filesystem starts now: tell the next change (USE) again */
-	LINK_SETTINGS, /* flags: LINK_SETTINGS_*, idle_timeout_ms: in force from now on */
+	LINK_SETTINGS,	/* flags: LINK_SETTINGS_*, idle_timeout_ms: in force from now on */
 
 	/* server -> broker */
 	LINK_READY,	 /* flags: features of the connection (LINK_FEATURE_*); INIT is done */
@@ -47,7 +47,7 @@ enum link_type {
 #define LINK_FEATURE_RESEND	 0x2u
 #define LINK_FEATURE_IDMAP	 0x4u
 /* flags of LINK_USE */
-#define LINK_USE_WRITTEN 0x1u /* something was changed since the last sync was asked for */
+#define LINK_USE_WRITTEN 0x1u /* something was changed since the last USE of this medium */
 
 struct link_info {
 	uint32_t id; /* 1..LIMIT_MEDIA, given by the broker, reused only after FORGET */

@@ -1,0 +1,89 @@
+#include "creds.h"
+
+#include <linux/capability.h>
+#include <sched.h>
+#include <sys/fsuid.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "medium.h"
+
+struct thread_creds {
+	uint32_t uid;
+	uint32_t gid;
+	uint32_t umask;
+	bool keep_setid;
+	bool started;
+};
+
+static _Thread_local struct thread_creds current;
+
+/*
+ * setfsuid() to a user takes the file capabilities out of the effective set (capabilities(7)):
+ * put those that we are permitted back, with or without CAP_FSETID.
+ */
+static void raise_caps(bool keep_setid)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &head, data) < 0)
+		return;
+	data[0].effective = data[0].permitted;
+	data[1].effective = data[1].permitted;
+	if (!keep_setid)
+		data[0].effective &= ~(1U << CAP_FSETID);
+	(void)syscall(SYS_capset, &head, data);
+}
+
+static void set_umask(uint32_t mask)
+{
+	if (current.started && current.umask == mask)
+		return;
+	(void)umask((mode_t)mask);
+	current.umask = mask;
+}
+
+static void assume(uint32_t uid, uint32_t gid, bool keep_setid)
+{
+	bool changed = !current.started || keep_setid != current.keep_setid;
+
+	if (!current.started || gid != current.gid)
+		(void)setfsgid(gid);
+	if (!current.started || uid != current.uid) {
+		(void)setfsuid(uid);
+		changed = true;
+	}
+	if (changed)
+		raise_caps(keep_setid);
+	current.uid = uid;
+	current.gid = gid;
+	current.keep_setid = keep_setid;
+}
+
+int creds_thread_start(void)
+{
+	if (unshare(CLONE_FS) < 0)
+		return -errno;
+	assume(0, 0, true);
+	set_umask(0);
+	current.started = true;
+	return 0;
+}
+
+void creds_assume(const struct request *req, const struct medium *m, bool keep_setid)
+{
+	uint32_t uid = m->facts.owned ? m->facts.uid : req->head->uid;
+	uint32_t gid = m->facts.owned ? m->facts.gid : req->head->gid;
+
+	/* an id that the kernel could not map: nobody in particular */
+	if (uid == UINT32_MAX || gid == UINT32_MAX)
+		uid = gid = 0;
+	assume(uid, gid, keep_setid);
+}
+
+void creds_create(const struct request *req, const struct medium *m, uint32_t mask)
+{
+	creds_assume(req, m, true);
+	set_umask(mask & 07777);
+}

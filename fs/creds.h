@@ -1,0 +1,23 @@
+/*
+ * Whose rights a system call uses. The kernel has checked the caller's rights already
+ * (default_permissions); what is left are effects: who owns a new file, whether set-id bits
+ * survive, whether reserved blocks may be used. Credentials belong to the calling thread and
+ * stay until the next call, so that a run of requests of one user costs nothing.
+ */
+#pragma once
+
+#include "fs/request.h"
+
+struct medium;
+
+/* Once in each worker thread: a umask of its own. Returns 0 or -errno. */
+int creds_thread_start(void);
+
+/*
+ * Filesystem ids of the request's caller (or of the medium's owner), all file capabilities.
+ * keep_setid: with CAP_FSETID, so that set-id bits survive as they would for this caller.
+ */
+void creds_assume(const struct request *req, const struct medium *m, bool keep_setid);
+
+/* The same for a new file, with the caller's umask; the kernel has dealt with set-id bits. */
+void creds_create(const struct request *req, const struct medium *m, uint32_t umask);

@@ -1,0 +1,197 @@
+/* From a message of the kernel to its handler, through the gate of its medium. */
+#include "ops.h"
+
+#include "base/log.h"
+
+struct op {
+	op_fn fn;
+	bool opens; /* opens something: refused while the medium is being ejected */
+};
+
+#define OP_MAX 64
+
+static const struct op ops[OP_MAX] = {
+	[FUSE_LOOKUP] = {op_lookup, false},
+	[FUSE_GETATTR] = {op_getattr, false},
+	[FUSE_SETATTR] = {op_setattr, false},
+	[FUSE_READLINK] = {op_readlink, false},
+	[FUSE_SYMLINK] = {op_symlink, true},
+	[FUSE_MKNOD] = {op_mknod, true},
+	[FUSE_MKDIR] = {op_mkdir, true},
+	[FUSE_UNLINK] = {op_unlink, false},
+	[FUSE_RMDIR] = {op_rmdir, false},
+	[FUSE_RENAME] = {op_rename, false},
+	[FUSE_RENAME2] = {op_rename2, false},
+	[FUSE_LINK] = {op_link, true},
+	[FUSE_OPEN] = {op_open, true},
+	[FUSE_CREATE] = {op_create, true},
+	[FUSE_TMPFILE] = {op_tmpfile, true},
+	[FUSE_READ] = {op_read, false},
+	[FUSE_WRITE] = {op_write, false},
+	[FUSE_RELEASE] = {op_release, false},
+	[FUSE_FLUSH] = {op_flush, false},
+	[FUSE_FSYNC] = {op_fsync, false},
+	[FUSE_OPENDIR] = {op_opendir, true},
+	[FUSE_READDIR] = {op_readdir, false},
+	[FUSE_READDIRPLUS] = {op_readdirplus, false},
+	[FUSE_RELEASEDIR] = {op_release, false},
+	[FUSE_FSYNCDIR] = {op_fsyncdir, false},
+	[FUSE_STATFS] = {op_statfs, false},
+	[FUSE_GETXATTR] = {op_getxattr, false},
+	[FUSE_SETXATTR] = {op_setxattr, false},
+	[FUSE_LISTXATTR] = {op_listxattr, false},
+	[FUSE_REMOVEXATTR] = {op_removexattr, false},
+	[FUSE_FALLOCATE] = {op_fallocate, false},
+	[FUSE_LSEEK] = {op_lseek, false},
+	[FUSE_COPY_FILE_RANGE] = {op_copy_file_range, false},
+	[FUSE_IOCTL] = {op_ioctl, false},
+	[WIRE_STATX] = {op_statx, false},
+};
+
+static const struct op *op_find(uint32_t opcode)
+{
+	return opcode < OP_MAX && ops[opcode].fn ? &ops[opcode] : NULL;
+}
+
+/*
+ * The kernel let the caller in by attributes that were made up, since the medium was not mounted.
+ * ESTALE makes it walk the path again, with the true ones (retry_estale in fs/namei.c).
+ */
+static bool access_unchecked(struct request *req, const struct node_info *node)
+{
+	if (!req->unchecked || !(node->flags & NODE_MEDIUM_ROOT))
+		return false;
+	(void)channel_notify_attributes(&req->view->channel, req->head->nodeid);
+	(void)reply_error(req, -ESTALE);
+	return true;
+}
+
+static void handle(struct request *req)
+{
+	const struct op *op = op_find(req->head->opcode);
+	struct node_info node;
+	int r = nodes_get(&req->view->nodes, req->head->nodeid, &node);
+
+	if (r < 0 && op->fn == op_release) { /* works without its node */
+		op->fn(req, req->medium, &node);
+		return;
+	}
+	if (r < 0)
+		(void)reply_error(req, r);
+	else if (!access_unchecked(req, &node))
+		op->fn(req, req->medium, &node);
+}
+
+/* The end of a request behind the gate; returns the next one there, or NULL. */
+static struct request *finish(struct medium *m, struct request *req)
+{
+	struct request *next = gate_leave(m, req);
+
+	if (req->allocated) {
+		free(req);
+		/* the queue's reference; the next one still has its own */
+		medium_put(m);
+	}
+	return next;
+}
+
+void view_run(struct request *req)
+{
+	struct medium *m = req->medium;
+
+	while (req) {
+		handle(req);
+		req = finish(m, req);
+	}
+}
+
+void view_refuse(struct request *req, int err)
+{
+	struct medium *m = req->medium;
+
+	while (req) {
+		(void)reply_error(req, err);
+		req = finish(m, req);
+	}
+}
+
+static void dispatch_medium(struct request *req)
+{
+	const struct op *op = op_find(req->head->opcode);
+	struct node_info node;
+	struct medium *m;
+	int r = nodes_get(&req->view->nodes, req->head->nodeid, &node);
+
+	if (!op)
+		r = -ENOSYS;
+	if (r < 0) {
+		(void)reply_error(req, r);
+		return;
+	}
+	m = medium_get(req->view, node.key.slot);
+	if (!m) {
+		(void)reply_error(req, -EIO);
+		return;
+	}
+	if (!(node.flags & NODE_MEDIUM_ROOT && root_medium_answer(req, m)) &&
+	    gate_enter(m, req, op->opens) == GATE_GO)
+		view_run(req);
+	medium_put(m);
+}
+
+static void forget_batch(const struct request *req)
+{
+	const struct fuse_batch_forget_in *in = REQUEST_BODY(req, struct fuse_batch_forget_in);
+	const struct fuse_forget_one *one;
+
+	if (!in || req->body_size - sizeof(*in) < in->count * sizeof(*one))
+		return;
+	one = (const struct fuse_forget_one *)(in + 1);
+	for (uint32_t i = 0; i < in->count; i++)
+		op_forget(req->view, one[i].nodeid, one[i].nlookup);
+}
+
+/* Messages that get no answer. Returns false when this is not one. */
+static bool dispatch_silent(struct request *req)
+{
+	const struct fuse_forget_in *in;
+
+	switch (req->head->opcode) {
+	case FUSE_FORGET:
+		in = REQUEST_BODY(req, struct fuse_forget_in);
+		if (in && req->head->nodeid != NODE_ID_ROOT)
+			op_forget(req->view, req->head->nodeid, in->nlookup);
+		return true;
+	case FUSE_BATCH_FORGET:
+		forget_batch(req);
+		return true;
+	case FUSE_INTERRUPT: /* what runs cannot be interrupted; the fence ends what hangs */
+		return true;
+	default:
+		return false;
+	}
+}
+
+void view_dispatch(struct view *view, const char *buf, size_t size)
+{
+	const struct fuse_in_header *head = (const struct fuse_in_header *)buf;
+	struct request req = {.view = view, .head = head};
+	size_t extensions;
+
+	if (size < sizeof(*head) || head->len != size)
+		return;
+	extensions = head->total_extlen * 8UL;
+	if (extensions > size - sizeof(*head))
+		return;
+	req.body = buf + sizeof(*head);
+	req.body_size = size - sizeof(*head) - extensions;
+	list_init(&req.link);
+	if (dispatch_silent(&req))
+		return;
+	if (head->opcode == FUSE_DESTROY)
+		(void)reply_error(&req, 0);
+	else if (head->nodeid == NODE_ID_ROOT)
+		root_dispatch(&req);
+	else
+		dispatch_medium(&req);
+}

@@ -1,0 +1,433 @@
+#include "files.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "medium.h"
+
+/* What survives a crash of the server. */
+struct file_record {
+	uint32_t live; /* slab_head.live: generation */
+	uint32_t next_free;
+	uint32_t node;
+	int32_t flags;
+	int32_t backing_id;
+	uint16_t slot;
+	uint8_t directory;
+	uint8_t spare[9];
+};
+_Static_assert(sizeof(struct file_record) == 32, "as laid out in nodes_layout");
+
+static struct list *bucket(struct files *files, uint32_t node)
+{
+	return &files->buckets[hash_mix(node) % FILES_BUCKETS];
+}
+
+static struct open_node *node_find(struct files *files, uint32_t node)
+{
+	list_for_each (it, bucket(files, node)) {
+		struct open_node *n = CONTAINER_OF(it, struct open_node, hash);
+
+		if (n->index == node)
+			return n;
+	}
+	return NULL;
+}
+
+static struct open_node *node_need(struct files *files, uint32_t node)
+{
+	struct open_node *n = node_find(files, node);
+
+	if (n)
+		return n;
+	n = calloc(1, sizeof(*n));
+	if (!n)
+		return NULL;
+	n->index = node;
+	n->deleted_fd = -EBADF;
+	list_init(&n->files);
+	list_append(bucket(files, node), &n->hash);
+	return n;
+}
+
+/* Frees the node's entry if nothing is open and it is not deleted. */
+static void node_settle(struct open_node *n)
+{
+	if (!list_empty(&n->files) || n->deleted || n->backing_users)
+		return;
+	assert(n->deleted_fd < 0);
+	list_remove(&n->hash);
+	free(n);
+}
+
+static int table_fit(struct files *files, uint32_t index)
+{
+	uint32_t size = MAX(files->table_size * 2, index + 64);
+	struct file **more;
+
+	if (index < files->table_size)
+		return 0;
+	more = realloc(files->table, size * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	memset(more + files->table_size, 0, (size - files->table_size) * sizeof(*more));
+	files->table = more;
+	files->table_size = size;
+	return 0;
+}
+
+static struct slab *records(struct files *files)
+{
+	return &files->store->slabs[STORE_FILES];
+}
+
+static struct file *file_make(const struct files_add *add)
+{
+	struct file *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->node = add->node;
+	f->nodeid = add->nodeid;
+	f->medium = add->medium;
+	f->flags = add->flags;
+	f->directory = add->directory;
+	f->writer = !add->directory && (add->flags & O_ACCMODE) != O_RDONLY;
+	f->fd = -EBADF;
+	f->refs = 1;
+	list_init(&f->link);
+	return f;
+}
+
+/*
+ * Decides how the file is served. One inode has one backing id at a time, and its opens are all
+ * of one kind (fs/fuse/iomode.c). A backing that cannot be registered means "through us".
+ */
+static void backing_join(struct files *files, struct open_node *n, struct file *f, int fd,
+			 bool passthrough)
+{
+	if (passthrough && n->cached_users == 0) {
+		if (n->backing_users == 0) {
+			int id = channel_backing_open(files->channel, fd);
+
+			n->backing_id = id > 0 ? id : 0;
+		}
+		f->backing_id = n->backing_id;
+	}
+	if (f->backing_id)
+		n->backing_users++;
+	else if (!f->directory)
+		n->cached_users++;
+}
+
+/* Returns the backing id to close, or 0. */
+static int backing_leave(struct open_node *n, const struct file *f)
+{
+	int id = 0;
+
+	if (f->backing_id && --n->backing_users == 0) {
+		id = n->backing_id;
+		n->backing_id = 0;
+	} else if (!f->backing_id && !f->directory) {
+		n->cached_users--;
+	}
+	return id;
+}
+
+static int record_add(struct files *files, struct file *f)
+{
+	struct file_record *rec;
+	uint32_t generation;
+	uint32_t index;
+	int r = slab_alloc(records(files), &index);
+
+	if (r < 0)
+		return r;
+	r = table_fit(files, index);
+	if (r < 0) {
+		slab_free(records(files), index);
+		return r;
+	}
+	rec = slab_at(records(files), index);
+	rec->node = f->node;
+	rec->flags = f->flags;
+	rec->backing_id = f->backing_id;
+	rec->slot = f->medium->slot;
+	rec->directory = f->directory;
+	generation = ++files->store->header->file_generation;
+	if (generation == 0)
+		generation = files->store->header->file_generation = 1;
+	slab_publish(records(files), index, generation);
+	f->handle = (uint64_t)generation << 32 | index;
+	files->table[index] = f;
+	return 0;
+}
+
+int files_add(struct files *files, const struct files_add *add, struct file **ret_file)
+{
+	struct file *f = file_make(add);
+	struct open_node *n;
+	int unused = 0;
+	int r = -ENOMEM;
+
+	if (!f)
+		return -ENOMEM;
+	pthread_mutex_lock(&files->lock);
+	n = node_need(files, add->node);
+	if (n) {
+		backing_join(files, n, f, add->fd, add->passthrough);
+		r = record_add(files, f);
+		if (r < 0)
+			unused = backing_leave(n, f);
+	}
+	if (r == 0) {
+		f->fd = add->fd;
+		f->refs++; /* the kernel's */
+		list_append(&n->files, &f->link);
+	} else if (n) {
+		node_settle(n);
+	}
+	pthread_mutex_unlock(&files->lock);
+	if (unused > 0)
+		channel_backing_close(files->channel, unused);
+	if (r < 0) {
+		free(f);
+		return r;
+	}
+	nodes_pin(files->nodes, f->node);
+	medium_opened(f->medium, f->writer);
+	*ret_file = f;
+	return 0;
+}
+
+/* The table's entry for a handle of the kernel; under the lock. */
+static struct file *handle_find(struct files *files, uint64_t handle)
+{
+	uint32_t index = (uint32_t)handle;
+	struct file *f = index < files->table_size ? files->table[index] : NULL;
+
+	return f && f->handle == handle ? f : NULL;
+}
+
+int files_get(struct files *files, uint64_t handle, struct file **ret_file)
+{
+	struct file *f;
+	int r = 0;
+
+	pthread_mutex_lock(&files->lock);
+	f = handle_find(files, handle);
+	if (!f)
+		r = -EBADF;
+	else if (f->abandoned)
+		r = -EIO;
+	else
+		f->refs++;
+	pthread_mutex_unlock(&files->lock);
+	if (r == 0)
+		*ret_file = f;
+	return r;
+}
+
+static void file_free(struct files *files, struct file *f)
+{
+	close_fd(f->fd); /* may write or free blocks of a deleted file */
+	nodes_unpin(files->nodes, f->node);
+	medium_closed(f->medium, f->writer);
+	medium_put(f->medium);
+	free(f->stream);
+	free(f);
+}
+
+void file_put(struct files *files, struct file *f)
+{
+	bool last;
+	int fd = -EBADF;
+
+	pthread_mutex_lock(&files->lock);
+	last = --f->refs == 0;
+	if (!last && f->abandoned && f->refs == 1)
+		fd = TAKE_FD(f->fd);
+	pthread_mutex_unlock(&files->lock);
+	close_fd(fd);
+	if (last)
+		file_free(files, f);
+}
+
+void files_set_fd(struct files *files, struct file *file, int fd)
+{
+	pthread_mutex_lock(&files->lock);
+	if (file->fd < 0)
+		file->fd = TAKE_FD(fd);
+	pthread_mutex_unlock(&files->lock);
+	close_fd(fd);
+}
+
+void files_release(struct files *files, uint64_t handle)
+{
+	struct open_node *n;
+	struct file *f;
+	int backing = 0;
+
+	pthread_mutex_lock(&files->lock);
+	f = handle_find(files, handle);
+	if (f) {
+		files->table[(uint32_t)handle] = NULL;
+		slab_free(records(files), (uint32_t)handle);
+		list_remove(&f->link);
+		n = node_find(files, f->node);
+		assert(n);
+		backing = backing_leave(n, f);
+		node_settle(n);
+	}
+	pthread_mutex_unlock(&files->lock);
+	if (backing > 0)
+		channel_backing_close(files->channel, backing);
+	if (f)
+		file_put(files, f);
+}
+
+int files_borrow(struct files *files, uint32_t node, struct file_loan *ret_loan)
+{
+	struct file_loan loan = {.fd = -ENOENT};
+	struct open_node *n;
+
+	pthread_mutex_lock(&files->lock);
+	n = node_find(files, node);
+	if (n) {
+		list_for_each (it, &n->files) {
+			struct file *f = CONTAINER_OF(it, struct file, link);
+
+			if (f->fd < 0 || f->abandoned)
+				continue;
+			f->refs++;
+			loan = (struct file_loan){.fd = f->fd, .file = f};
+			break;
+		}
+		if (loan.fd < 0 && n->deleted_fd >= 0)
+			loan.fd = fcntl(n->deleted_fd, F_DUPFD_CLOEXEC, 3);
+	}
+	pthread_mutex_unlock(&files->lock);
+	if (loan.fd < 0)
+		return -ENOENT;
+	*ret_loan = loan;
+	return 0;
+}
+
+void files_return(struct files *files, struct file_loan *loan)
+{
+	if (loan->file)
+		file_put(files, loan->file);
+	else
+		close_fd(loan->fd);
+	loan->fd = -EBADF;
+}
+
+bool files_node_open(struct files *files, uint32_t node)
+{
+	struct open_node *n;
+	bool open;
+
+	pthread_mutex_lock(&files->lock);
+	n = node_find(files, node);
+	open = n && !list_empty(&n->files);
+	pthread_mutex_unlock(&files->lock);
+	return open;
+}
+
+void files_set_deleted(struct files *files, uint32_t node, const struct stat *st, int fd)
+{
+	struct open_node *n;
+
+	pthread_mutex_lock(&files->lock);
+	n = node_need(files, node);
+	if (n) {
+		n->deleted = true;
+		n->deleted_attr = *st;
+		if (n->deleted_fd < 0)
+			n->deleted_fd = TAKE_FD(fd);
+	}
+	pthread_mutex_unlock(&files->lock);
+	close_fd(fd);
+}
+
+int files_deleted_attr(struct files *files, uint32_t node, struct stat *ret_st)
+{
+	struct open_node *n;
+	bool deleted;
+
+	pthread_mutex_lock(&files->lock);
+	n = node_find(files, node);
+	deleted = n && n->deleted;
+	if (deleted)
+		*ret_st = n->deleted_attr;
+	pthread_mutex_unlock(&files->lock);
+	return deleted ? 0 : -ENOENT;
+}
+
+void files_forget_node(struct files *files, uint32_t node)
+{
+	struct open_node *n;
+	int fd = -EBADF;
+
+	pthread_mutex_lock(&files->lock);
+	n = node_find(files, node);
+	if (n) {
+		n->deleted = false;
+		fd = TAKE_FD(n->deleted_fd);
+		node_settle(n);
+	}
+	pthread_mutex_unlock(&files->lock);
+	close_fd(fd);
+}
+
+#define ABANDON_BATCH 64
+
+/* Takes out fds of the medium that nobody uses. Returns how many; fewer than max: all done. */
+static unsigned abandon_some(struct files *files, const struct medium *medium, int *fds)
+{
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < files->table_size && n < ABANDON_BATCH; i++) {
+		struct file *f = files->table[i];
+
+		if (!f || f->medium != medium)
+			continue;
+		f->abandoned = true;
+		if (f->refs == 1 && f->fd >= 0)
+			fds[n++] = TAKE_FD(f->fd);
+	}
+	return n;
+}
+
+void files_abandon(struct files *files, struct medium *medium)
+{
+	int fds[ABANDON_BATCH];
+	unsigned n;
+
+	do {
+		pthread_mutex_lock(&files->lock);
+		n = abandon_some(files, medium, fds);
+		pthread_mutex_unlock(&files->lock);
+		for (unsigned i = 0; i < n; i++)
+			close_fd(fds[i]);
+	} while (n == ABANDON_BATCH);
+}
+
+int files_init(struct files *files, struct store *store, struct nodes *nodes,
+	       struct channel *channel)
+{
+	memset(files, 0, sizeof(*files));
+	files->store = store;
+	files->nodes = nodes;
+	files->channel = channel;
+	for (size_t i = 0; i < FILES_BUCKETS; i++)
+		list_init(&files->buckets[i]);
+	return -pthread_mutex_init(&files->lock, NULL);
+}
+
+void files_done(struct files *files)
+{
+	free(files->table);
+	(void)pthread_mutex_destroy(&files->lock);
+}

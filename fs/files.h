@@ -1,0 +1,116 @@
+/*
+ * Open files and directories, and what is known of a node while something of it is open: the
+ * backing id of its passthrough opens, and what is left of a deleted file. The records that
+ * would be needed after a crash live in the store.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "base/list.h"
+#include "fs/channel.h"
+#include "fs/nodes.h"
+#include "fs/store.h"
+
+struct medium;
+
+struct file {
+	uint64_t handle; /* the kernel's fh */
+	uint32_t node;	 /* pinned */
+	uint64_t nodeid;
+	struct medium *medium; /* referenced */
+	int flags;	       /* of open(2), as the backing file was opened */
+	bool directory;
+	bool writer;
+	unsigned refs;	  /* under files->lock */
+	bool abandoned;	  /* the medium is gone: nothing but EIO; under files->lock */
+	struct list link; /* in the node's list; under files->lock */
+	int fd;		  /* -EBADF after a restart of the server, until it is needed */
+	int backing_id;	  /* 0: through us */
+	/* What was read ahead of a directory; taken out while a request uses it (proxy_dir.c). */
+	struct dir_stream *_Atomic stream;
+};
+
+/* What is known of a node while it has open files or is deleted but still in use. */
+struct open_node {
+	uint32_t index;
+	struct list hash; /* bucket */
+	struct list files;
+	int backing_id; /* 0: none */
+	unsigned backing_users;
+	unsigned cached_users; /* opens without passthrough: the two never mix on one inode */
+	int deleted_fd;	       /* O_PATH of a deleted directory or other link, or -EBADF */
+	bool deleted;
+	struct stat deleted_attr;
+};
+
+#define FILES_BUCKETS 1024
+
+struct files {
+	pthread_mutex_t lock; /* after medium->lock, before nodes->lock */
+	struct store *store;
+	struct nodes *nodes;
+	struct channel *channel;
+	struct list buckets[FILES_BUCKETS]; /* of open_node */
+	struct file **table;		    /* by record index */
+	uint32_t table_size;
+};
+
+int files_init(struct files *files, struct store *store, struct nodes *nodes,
+	       struct channel *channel);
+void files_done(struct files *files);
+
+/*
+ * Registers an open fd (taken over on success) as a file of a node. passthrough: try it; the
+ * backing is registered with the calling thread's credentials. Does not block on the device.
+ * Returns 0 or -errno. ret_file: a reference for the caller, besides the kernel's own.
+ */
+struct files_add {
+	uint32_t node;
+	uint64_t nodeid;
+	struct medium *medium;
+	int fd;
+	int flags;
+	bool directory;
+	bool passthrough;
+};
+int files_add(struct files *files, const struct files_add *add, struct file **ret_file);
+
+/*
+ * The file of a handle, with a reference. Returns 0, -EBADF for an unknown handle, -EIO when its
+ * medium is gone.
+ */
+int files_get(struct files *files, uint64_t handle, struct file **ret_file);
+void file_put(struct files *files, struct file *file);
+
+/* Gives a file an fd again (taken over; closed if another thread was faster). */
+void files_set_fd(struct files *files, struct file *file, int fd);
+
+/* The kernel's RELEASE: the file goes when its last user has put it. May block on the device. */
+void files_release(struct files *files, uint64_t handle);
+
+struct file_loan {
+	int fd;
+	struct file *file; /* whose fd it is; NULL: the loan's own */
+};
+/* An fd of any open file of the node, or of what is left of it when it is deleted; or -ENOENT. */
+int files_borrow(struct files *files, uint32_t node, struct file_loan *ret_loan);
+void files_return(struct files *files, struct file_loan *loan);
+
+/* Whether the node has an open file. */
+bool files_node_open(struct files *files, uint32_t node);
+
+/*
+ * The node's last name is gone. fd: O_PATH, taken over, or -EBADF; st: its attributes, changed by
+ * the deletion already. Kept until the kernel forgets the node (files_forget_node()).
+ */
+void files_set_deleted(struct files *files, uint32_t node, const struct stat *st, int fd);
+/* Returns 0, or -ENOENT when the node is not known as deleted. */
+int files_deleted_attr(struct files *files, uint32_t node, struct stat *ret_st);
+/* The kernel has forgotten the node. May block on the device. */
+void files_forget_node(struct files *files, uint32_t node);
+
+/* The medium is gone: closes what no request uses; the handles stay, and give -EIO. */
+void files_abandon(struct files *files, struct medium *medium);

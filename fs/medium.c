@@ -1,0 +1,370 @@
+#include "medium.h"
+
+#include <fcntl.h>
+#include <linux/btrfs.h>
+#include <linux/btrfs_tree.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <time.h>
+
+#include "base/loop.h"
+#include "view_internal.h"
+
+/* slot, dev and ino share the 64 bits of st_ino; real inode numbers seldom pass 40 bits. */
+#define INO_BITS   40
+#define DEV_SHIFT  40
+#define SLOT_SHIFT 51
+
+uint64_t medium_ino(const struct medium *m, uint16_t dev, uint64_t ino)
+{
+	if (ino >> INO_BITS) /* folded: unique enough where the plain number is not possible */
+		ino = (hash_mix(ino) & ((1ULL << INO_BITS) - 1)) | 1ULL << (INO_BITS - 1);
+	return (uint64_t)m->slot << SLOT_SHIFT | (uint64_t)dev << DEV_SHIFT | ino;
+}
+
+/*
+ * What a device number stands for on every mount: on btrfs, where each subvolume has one of its
+ * own that changes from mount to mount, the subvolume's id (fs/btrfs/ioctl.c, INO_LOOKUP).
+ */
+static uint64_t subvolume_of(int fd, const char *name, dev_t dev)
+{
+	struct btrfs_ioctl_ino_lookup_args args = {.objectid = BTRFS_FIRST_FREE_OBJECTID};
+	uint64_t id = dev;
+	int sub = *name ? openat(fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+			: fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	if (sub >= 0 && ioctl(sub, BTRFS_IOC_INO_LOOKUP, &args) == 0)
+		id = args.treeid;
+	close_fd(sub);
+	return id;
+}
+
+/* Under the lock. The number of a device of this mount, or 0 when it has none yet. */
+static uint16_t dev_known(const struct medium *m, dev_t dev)
+{
+	for (uint16_t i = 1; i < MEDIUM_DEVS; i++)
+		if (m->devs[i] == dev)
+			return i;
+	return 0;
+}
+
+uint16_t medium_dev(struct medium *m, dev_t dev, int fd, const char *name)
+{
+	uint64_t subvolume;
+	uint16_t number;
+
+	if (dev == m->devs[0])
+		return 0;
+	pthread_mutex_lock(&m->lock);
+	number = dev_known(m, dev);
+	pthread_mutex_unlock(&m->lock);
+	if (number)
+		return number;
+	subvolume = subvolume_of(fd, name, dev);
+	pthread_mutex_lock(&m->lock);
+	number = dev_known(m, dev);
+	for (uint16_t i = 1; i < MEDIUM_DEVS && !number; i++) {
+		if (m->subvolumes[i] != 0 && m->subvolumes[i] != subvolume)
+			continue;
+		m->subvolumes[i] = subvolume;
+		m->devs[i] = dev;
+		number = i;
+	}
+	pthread_mutex_unlock(&m->lock);
+	return number ? number : MEDIUM_DEVS - 1;
+}
+
+static struct medium *medium_take(struct medium *m)
+{
+	if (m)
+		atomic_fetch_add(&m->refs, 1);
+	return m;
+}
+
+void medium_ref(struct medium *m)
+{
+	atomic_fetch_add(&m->refs, 1);
+}
+
+struct medium *medium_get(struct view *view, uint16_t slot)
+{
+	struct medium *m;
+
+	pthread_mutex_lock(&view->media_lock);
+	m = medium_take(view->media[slot]);
+	pthread_mutex_unlock(&view->media_lock);
+	return m;
+}
+
+struct medium *medium_by_id(struct view *view, uint32_t id)
+{
+	struct medium *m = NULL;
+
+	pthread_mutex_lock(&view->media_lock);
+	for (unsigned i = 1; i < STORE_SLOTS && !m; i++)
+		if (view->media[i] && view->media[i]->id == id)
+			m = medium_take(view->media[i]);
+	pthread_mutex_unlock(&view->media_lock);
+	return m;
+}
+
+struct medium *medium_by_name(struct view *view, const char *name, unsigned presences)
+{
+	struct medium *m = NULL;
+
+	pthread_mutex_lock(&view->media_lock);
+	for (unsigned i = 1; i < STORE_SLOTS && !m; i++) {
+		struct medium *at = view->media[i];
+
+		if (at && at->presence & presences && streq(at->facts.name, name))
+			m = medium_take(at);
+	}
+	pthread_mutex_unlock(&view->media_lock);
+	return m;
+}
+
+void medium_set_presence(struct medium *m, enum presence presence)
+{
+	pthread_mutex_lock(&m->view->media_lock);
+	m->presence = presence;
+	m->view->root_change_s = (uint64_t)time(NULL);
+	pthread_mutex_unlock(&m->view->media_lock);
+}
+
+struct medium *medium_put(struct medium *m)
+{
+	struct view *view = m->view;
+	bool last;
+
+	pthread_mutex_lock(&view->media_lock);
+	last = atomic_fetch_sub(&m->refs, 1) == 1;
+	if (last) {
+		view->media[m->slot] = NULL;
+		view->store.header->slots[m->slot] = 0;
+	}
+	pthread_mutex_unlock(&view->media_lock);
+	if (last) {
+		dirs_drop_medium(&view->dirs, m);
+		close_fd(m->root_fd);
+		(void)pthread_cond_destroy(&m->renamed);
+		(void)pthread_mutex_destroy(&m->lock);
+		free(m);
+	}
+	return NULL;
+}
+
+/* The slot that an earlier server gave to this id, else a free one without nodes; 0: none. */
+static uint16_t slot_choose(struct view *view, uint32_t id)
+{
+	uint16_t found = 0;
+
+	for (uint16_t i = 1; i < STORE_SLOTS; i++) {
+		if (view->store.header->slots[i] == id && !view->media[i])
+			return i;
+		if (!found && !view->media[i] && view->store.header->slots[i] == 0 &&
+		    nodes_slot_count(&view->nodes, i) == 0)
+			found = i;
+	}
+	return found;
+}
+
+static struct medium *medium_new(struct view *view, const struct view_medium *facts)
+{
+	struct medium *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->view = view;
+	m->id = facts->id;
+	m->facts = *facts;
+	m->presence = facts->visible ? PRESENCE_VISIBLE : PRESENCE_NEW;
+	m->refs = 1; /* the registry's */
+	m->root_fd = -EBADF;
+	m->state = GATE_UNMOUNTED;
+	list_init(&m->running);
+	list_init(&m->waiting);
+	(void)pthread_mutex_init(&m->lock, NULL);
+	(void)pthread_cond_init(&m->renamed, NULL);
+	return m;
+}
+
+int view_medium_add(struct view *view, const struct view_medium *facts)
+{
+	struct medium *m = medium_new(view, facts);
+	uint16_t slot;
+
+	if (!m)
+		return -ENOMEM;
+	pthread_mutex_lock(&view->media_lock);
+	slot = slot_choose(view, facts->id);
+	if (slot) {
+		m->slot = slot;
+		view->media[slot] = m;
+		view->store.header->slots[slot] = facts->id;
+	}
+	pthread_mutex_unlock(&view->media_lock);
+	if (!slot) {
+		(void)pthread_cond_destroy(&m->renamed);
+		(void)pthread_mutex_destroy(&m->lock);
+		free(m);
+		return -ENOSPC;
+	}
+	return 0;
+}
+
+void view_medium_update(struct view *view, const struct view_medium *facts)
+{
+	_cleanup_(medium_putp) struct medium *m = medium_by_id(view, facts->id);
+
+	if (!m)
+		return;
+	pthread_mutex_lock(&m->lock);
+	m->facts = *facts;
+	pthread_mutex_unlock(&m->lock);
+}
+
+void view_medium_forget(struct view *view, uint32_t id)
+{
+	struct medium *m = medium_by_id(view, id);
+
+	if (!m)
+		return;
+	pthread_mutex_lock(&view->media_lock);
+	m->id = 0;
+	m->presence = PRESENCE_GONE;
+	pthread_mutex_unlock(&view->media_lock);
+	medium_put(m);
+	medium_put(m); /* the registry's; open files and running requests may have more */
+}
+
+/* Under the lock: whether the daemon is to be told that there is something to read. */
+static bool use_changed(struct medium *m)
+{
+	bool tell = !m->use_pending;
+
+	m->use_pending = true;
+	return tell;
+}
+
+static void tell_changed(struct medium *m)
+{
+	m->view->events.changed(m->view->events.data);
+}
+
+void medium_opened(struct medium *m, bool writer)
+{
+	bool tell = false;
+
+	pthread_mutex_lock(&m->lock);
+	if (m->openers++ == 0)
+		tell = use_changed(m);
+	if (writer && m->writers++ == 0)
+		tell = use_changed(m) || tell;
+	pthread_mutex_unlock(&m->lock);
+	if (tell)
+		tell_changed(m);
+}
+
+void medium_closed(struct medium *m, bool writer)
+{
+	bool tell = false;
+
+	pthread_mutex_lock(&m->lock);
+	if (--m->openers == 0)
+		tell = use_changed(m);
+	if (writer) {
+		m->writers--;
+		m->written = true; /* passthrough: the kernel does not tell of single writes */
+		tell = use_changed(m) || tell;
+	}
+	m->last_use_ms = now_ms();
+	pthread_mutex_unlock(&m->lock);
+	if (tell)
+		tell_changed(m);
+}
+
+void medium_written(struct medium *m)
+{
+	bool tell = false;
+
+	pthread_mutex_lock(&m->lock);
+	if (!m->written)
+		tell = use_changed(m);
+	m->written = true;
+	pthread_mutex_unlock(&m->lock);
+	if (tell)
+		tell_changed(m);
+}
+
+bool view_medium_use(struct view *view, uint32_t id, struct view_use *ret_use)
+{
+	_cleanup_(medium_putp) struct medium *m = medium_by_id(view, id);
+	bool pending;
+
+	if (!m)
+		return false;
+	pthread_mutex_lock(&m->lock);
+	pending = m->use_pending;
+	*ret_use = (struct view_use){
+		.openers = m->openers, .writers = m->writers, .written = m->written};
+	m->use_pending = false;
+	m->written = false;
+	pthread_mutex_unlock(&m->lock);
+	return pending;
+}
+
+void medium_rename_begin(struct medium *m)
+{
+	atomic_fetch_add(&m->renames_running, 1);
+}
+
+void medium_rename_end(struct medium *m)
+{
+	atomic_fetch_add(&m->renames_done, 1);
+	pthread_mutex_lock(&m->lock);
+	atomic_fetch_sub(&m->renames_running, 1);
+	pthread_cond_broadcast(&m->renamed);
+	pthread_mutex_unlock(&m->lock);
+}
+
+void medium_rename_wait(struct medium *m)
+{
+	pthread_mutex_lock(&m->lock);
+	while (atomic_load(&m->renames_running) > 0)
+		pthread_cond_wait(&m->renamed, &m->lock);
+	pthread_mutex_unlock(&m->lock);
+}
+
+bool view_medium_peek(struct view *view, uint32_t id, struct view_use *ret_use)
+{
+	_cleanup_(medium_putp) struct medium *m = medium_by_id(view, id);
+
+	if (!m)
+		return false;
+	pthread_mutex_lock(&m->lock);
+	*ret_use = (struct view_use){
+		.openers = m->openers, .writers = m->writers, .written = m->written};
+	pthread_mutex_unlock(&m->lock);
+	return true;
+}
+
+static void *abandon_thread(void *data)
+{
+	struct medium *m = data;
+
+	files_abandon(&m->view->files, m);
+	gate_settle(m);
+	medium_put(m);
+	return NULL;
+}
+
+void medium_abandon(struct medium *m)
+{
+	pthread_t thread;
+
+	medium_ref(m);
+	if (pthread_create(&thread, NULL, abandon_thread, m) == 0)
+		(void)pthread_detach(thread);
+	else
+		(void)abandon_thread(m);
+}

@@ -1,0 +1,136 @@
+/*
+ * A medium as fs/ sees it, and its gate. Every request that touches the medium's filesystem
+ * passes the gate: it waits there until the filesystem is mounted, no more than a few of one
+ * medium run at a time, so that a dead disk holds nobody else, and a fence answers for those
+ * that are stuck. Lock order: view->media_lock, medium->lock, files, nodes.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+
+#include "base/list.h"
+#include "fs/request.h"
+#include "fs/view.h"
+
+enum gate_state {
+	GATE_UNMOUNTED, /* nothing asked for yet: the first request asks for a mount */
+	GATE_OPENING,	/* asked; requests wait */
+	GATE_OPEN,
+	GATE_DRAINING, /* closing: running requests end, new ones wait */
+	GATE_EJECTING, /* as DRAINING, and then new opens are refused */
+	GATE_EJECTED,  /* not mounted and not to be mounted */
+	GATE_FENCED,   /* removed: everything ends with fence_err */
+};
+
+/* How a medium stands in the root's listing; bits, to ask for several at once. */
+enum presence {
+	PRESENCE_NEW = 1, /* not announced yet */
+	PRESENCE_VISIBLE = 2,
+	PRESENCE_LEAVING = 4, /* not listed any more; the announcer still finds it to remove it */
+	PRESENCE_GONE = 8,
+};
+
+#define MEDIUM_DEVS 32 /* subvolumes in use at one time that get numbers of their own */
+
+struct medium {
+	struct view *view;
+	uint16_t slot;
+	uint32_t id;		/* the daemon's; 0 once forgotten; under view->media_lock */
+	enum presence presence; /* under view->media_lock */
+	atomic_uint refs;	/* goes down only under view->media_lock */
+
+	pthread_mutex_t lock; /* for all below */
+	struct view_medium facts;
+	enum gate_state state;
+	int fence_err;
+	struct list running; /* requests */
+	unsigned running_count;
+	struct list waiting; /* requests, allocated */
+	unsigned waiting_count;
+	uint64_t last_use_ms;
+	unsigned openers;
+	unsigned writers;
+	bool written;	  /* since the daemon last read it */
+	bool use_pending; /* the daemon was told to read the counts */
+	bool root_known;  /* root_attr is true although nothing is mounted */
+	struct stat root_attr;
+	bool space_known;
+	struct statfs space;
+	dev_t devs[MEDIUM_DEVS];	  /* of this mount; [0]: the root's */
+	uint64_t subvolumes[MEDIUM_DEVS]; /* what they belong to, on every mount */
+
+	/* Stable while the gate is open and the caller's request runs: read without the lock. */
+	int root_fd;
+	ino_t root_ino; /* the real one */
+	bool by_name;	/* no stable inode numbers */
+	/* Directories being renamed, and how often one was: a path built meanwhile may be wrong. */
+	atomic_uint renames_running;
+	atomic_uint renames_done;
+	pthread_cond_t renamed; /* with lock */
+};
+
+enum gate_verdict {
+	GATE_GO,      /* handle it now, then call gate_leave() */
+	GATE_WAITS,   /* a copy waits in the gate, the request is not the caller's any more */
+	GATE_REFUSED, /* it was answered with an error */
+};
+
+/* Asks to handle a request now. opens: the request would open a file or a directory. */
+enum gate_verdict gate_enter(struct medium *medium, struct request *req, bool opens);
+
+/*
+ * The request has been handled. Returns the next one that the caller must handle in turn (it
+ * runs already), or NULL.
+ */
+struct request *gate_leave(struct medium *medium, struct request *req);
+
+/* Whether requests can run without a mount being asked for. */
+bool gate_is_open(struct medium *medium);
+
+/* An open file more or less. The daemon is told at the first change after it last looked. */
+void medium_opened(struct medium *medium, bool writer);
+void medium_closed(struct medium *medium, bool writer);
+/* Something of the medium was changed. */
+void medium_written(struct medium *medium);
+
+/*
+ * Closes the files that no request uses, and the root once nothing runs; the kernel's handles
+ * give EIO from now on. On a thread of its own, since closing may wait for the device.
+ */
+void medium_abandon(struct medium *medium);
+/* On that thread: what gate_leave() does at the end of a fenced or closing medium. */
+void gate_settle(struct medium *medium);
+
+/* Around the rename of a directory. */
+void medium_rename_begin(struct medium *medium);
+void medium_rename_end(struct medium *medium);
+/* Waits until no directory is being renamed. */
+void medium_rename_wait(struct medium *medium);
+
+/* By slot or by the daemon's id, with a reference; NULL if there is none. */
+struct medium *medium_get(struct view *view, uint16_t slot);
+struct medium *medium_by_id(struct view *view, uint32_t id);
+/* One more, for somebody who has one. Takes no lock. */
+void medium_ref(struct medium *medium);
+struct medium *medium_put(struct medium *medium);
+static inline void medium_putp(struct medium **medium)
+{
+	if (*medium)
+		*medium = medium_put(*medium);
+}
+/* By its name in the root, among those of the given presences. With a reference, or NULL. */
+struct medium *medium_by_name(struct view *view, const char *name, unsigned presences);
+/* Changes the presence, and with it the times of the root. */
+void medium_set_presence(struct medium *medium, enum presence presence);
+
+/* st_ino in the view: never the same for two files of any media. */
+uint64_t medium_ino(const struct medium *medium, uint16_t dev, uint64_t ino);
+
+/*
+ * The small number of a file's st_dev within its medium. fd, name: the file, asked for its
+ * subvolume when the device is new. Returns 0..MEDIUM_DEVS-1.
+ */
+uint16_t medium_dev(struct medium *medium, dev_t dev, int fd, const char *name);

@@ -1,0 +1,353 @@
+#include "nodes_internal.h"
+
+#include <assert.h>
+
+static uint64_t key_hash(uint16_t slot, uint16_t dev, uint64_t ino)
+{
+	return hash_mix(ino ^ ((uint64_t)slot << 48) ^ ((uint64_t)dev << 32));
+}
+
+static uint32_t *node_next(void *owner, uint32_t index)
+{
+	return &node_at(owner, index)->hash_next;
+}
+
+static uint64_t node_hash(void *owner, uint32_t index)
+{
+	const struct node *n = node_at(owner, index);
+
+	return key_hash(n->slot, n->dev, n->ino);
+}
+
+static uint32_t *link_next(void *owner, uint32_t id)
+{
+	return &link_at(owner, id)->hash_next;
+}
+
+static uint64_t link_id_hash(void *owner, uint32_t id)
+{
+	const struct node_link *l = link_at(owner, id);
+
+	return link_hash(l->parent, l->name, l->length);
+}
+
+static uint64_t id_of(uint32_t index, const struct node *node)
+{
+	return ((uint64_t)node->generation << 32) | index;
+}
+
+/* NULL for an id that does not name a live node. */
+static struct node *node_of_id(struct nodes *nodes, uint64_t nodeid)
+{
+	struct node *node = slab_find(&nodes->store->slabs[STORE_NODES], (uint32_t)nodeid);
+
+	return node && node->generation == nodeid >> 32 ? node : NULL;
+}
+
+static void info_fill(struct node_info *info, uint32_t index, const struct node *node)
+{
+	*info = (struct node_info){
+		.index = index,
+		.key = {.slot = node->slot, .dev = node->dev, .ino = node->ino},
+		.type = (mode_t)node->type << 12,
+		.flags = node->flags,
+	};
+}
+
+int nodes_get(struct nodes *nodes, uint64_t nodeid, struct node_info *ret_info)
+{
+	struct node *node;
+
+	pthread_mutex_lock(&nodes->lock);
+	node = node_of_id(nodes, nodeid);
+	if (node)
+		info_fill(ret_info, (uint32_t)nodeid, node);
+	pthread_mutex_unlock(&nodes->lock);
+	return node ? 0 : -ESTALE;
+}
+
+static uint32_t find_key(struct nodes *nodes, const struct node_key *key)
+{
+	uint32_t i = index_first(&nodes->by_key, key_hash(key->slot, key->dev, key->ino));
+
+	while (i != INDEX_NONE) {
+		const struct node *n = node_at(nodes, i);
+
+		if (n->ino == key->ino && n->slot == key->slot && n->dev == key->dev)
+			return i;
+		i = n->hash_next;
+	}
+	return INDEX_NONE;
+}
+
+static int node_new(struct nodes *nodes, const struct node_key *key, mode_t type, uint8_t flags,
+		    uint32_t *ret_index)
+{
+	struct node *n;
+	uint32_t index;
+	int r = slab_alloc(&nodes->store->slabs[STORE_NODES], &index);
+
+	if (r < 0)
+		return r;
+	n = node_at(nodes, index);
+	n->ino = key->ino;
+	n->slot = key->slot;
+	n->dev = key->dev;
+	n->links = LINK_NONE;
+	n->type = (uint8_t)(type >> 12);
+	n->flags = flags;
+	if (++nodes->store->header->generation == 0)
+		nodes->store->header->generation = 1;
+	slab_publish(&nodes->store->slabs[STORE_NODES], index, nodes->store->header->generation);
+	if (flags & NODE_BY_NAME)
+		n->hash_next = INDEX_NONE;
+	else
+		index_insert(&nodes->by_key, index);
+	nodes->slot_nodes[key->slot]++;
+	*ret_index = index;
+	return 0;
+}
+
+/* The name leads to another file than we thought: forget that it ever led to the old one. */
+static void name_settle(struct nodes *nodes, uint32_t link, uint32_t index, mode_t type,
+			bool by_name, uint32_t *found)
+{
+	uint32_t holder = link_at(nodes, link)->node_plus_1 - 1;
+
+	if (by_name && node_at(nodes, holder)->type == type >> 12) {
+		*found = holder;
+		return;
+	}
+	if (holder != index)
+		link_drop(nodes, link);
+}
+
+int nodes_lookup(struct nodes *nodes, uint32_t parent, const char *name, const struct node_key *key,
+		 mode_t type, uint8_t flags, uint64_t *ret_nodeid)
+{
+	bool by_name = flags & NODE_BY_NAME;
+	uint32_t index = INDEX_NONE;
+	uint32_t link = LINK_NONE;
+	struct node *node;
+	int r = 0;
+
+	pthread_mutex_lock(&nodes->lock);
+	if (!by_name)
+		index = find_key(nodes, key);
+	if (index != INDEX_NONE && node_at(nodes, index)->type != type >> 12) {
+		/* the inode number was used again for another kind of file */
+		node_at(nodes, index)->flags |= NODE_GONE;
+		index_remove(&nodes->by_key, index);
+		index = INDEX_NONE;
+	}
+	if (name) {
+		link = link_find(nodes, parent, name);
+		if (link != LINK_NONE)
+			name_settle(nodes, link, index, type, by_name, &index);
+		link = link_find(nodes, parent, name);
+	}
+	if (index == INDEX_NONE)
+		r = node_new(nodes, key, type, flags, &index);
+	if (r == 0) {
+		node = node_at(nodes, index);
+		node->lookups++;
+		*ret_nodeid = id_of(index, node);
+		if (name && link == LINK_NONE) {
+			r = link_add(nodes, index, parent, name);
+			if (r < 0) {
+				node->lookups--;
+				node_release(nodes, index);
+			}
+		}
+	}
+	pthread_mutex_unlock(&nodes->lock);
+	return r;
+}
+
+void node_release(struct nodes *nodes, uint32_t index)
+{
+	/* a loop, not a recursion: a hostile tree may be a million directories deep */
+	for (;;) {
+		struct node *n = node_at(nodes, index);
+		uint32_t parent = INDEX_NONE;
+		uint16_t slot = n->slot;
+
+		if (n->lookups || n->pins || n->children)
+			return;
+		while (n->links != LINK_NONE) {
+			uint32_t id = n->links;
+			struct node_link *l = link_at(nodes, id);
+
+			if (parent != INDEX_NONE)
+				node_release(nodes, parent); /* further names: of plain files */
+			parent = l->parent;
+			n->links = l->node_next;
+			index_remove(&nodes->by_name, id);
+			slab_free(&nodes->store->slabs[STORE_LINKS_SHORT + (id >> 30)],
+				  id & 0x3fffffff);
+			node_at(nodes, parent)->children--;
+		}
+		if (!(n->flags & (NODE_GONE | NODE_BY_NAME)))
+			index_remove(&nodes->by_key, index);
+		slab_free(&nodes->store->slabs[STORE_NODES], index);
+		nodes->slot_nodes[slot]--;
+		if (parent == INDEX_NONE)
+			return;
+		index = parent;
+	}
+}
+
+bool nodes_forget(struct nodes *nodes, uint64_t nodeid, uint64_t count)
+{
+	struct node *node;
+	bool pinned = false;
+
+	pthread_mutex_lock(&nodes->lock);
+	node = node_of_id(nodes, nodeid);
+	if (node) {
+		node->lookups -= MIN(node->lookups, count);
+		pinned = node->lookups == 0 && node->pins > 0;
+		node_release(nodes, (uint32_t)nodeid);
+	}
+	pthread_mutex_unlock(&nodes->lock);
+	return pinned;
+}
+
+uint32_t nodes_slot_count(struct nodes *nodes, uint16_t slot)
+{
+	uint32_t count;
+
+	pthread_mutex_lock(&nodes->lock);
+	count = nodes->slot_nodes[slot];
+	pthread_mutex_unlock(&nodes->lock);
+	return count;
+}
+
+void nodes_pin(struct nodes *nodes, uint32_t index)
+{
+	pthread_mutex_lock(&nodes->lock);
+	node_at(nodes, index)->pins++;
+	pthread_mutex_unlock(&nodes->lock);
+}
+
+void nodes_unpin(struct nodes *nodes, uint32_t index)
+{
+	pthread_mutex_lock(&nodes->lock);
+	assert(node_at(nodes, index)->pins > 0);
+	node_at(nodes, index)->pins--;
+	node_release(nodes, index);
+	pthread_mutex_unlock(&nodes->lock);
+}
+
+void nodes_set_flags(struct nodes *nodes, uint32_t index, uint8_t set, uint8_t clear)
+{
+	pthread_mutex_lock(&nodes->lock);
+	node_at(nodes, index)->flags = (uint8_t)((node_at(nodes, index)->flags | set) & ~clear);
+	pthread_mutex_unlock(&nodes->lock);
+}
+
+uint64_t nodes_id(struct nodes *nodes, uint32_t index, uint8_t *ret_flags)
+{
+	uint64_t id;
+
+	pthread_mutex_lock(&nodes->lock);
+	id = id_of(index, node_at(nodes, index));
+	*ret_flags = node_at(nodes, index)->flags;
+	pthread_mutex_unlock(&nodes->lock);
+	return id;
+}
+
+int nodes_find_name(struct nodes *nodes, uint32_t parent, const char *name,
+		    struct node_info *ret_info)
+{
+	uint32_t id;
+
+	pthread_mutex_lock(&nodes->lock);
+	id = link_find(nodes, parent, name);
+	if (id != LINK_NONE) {
+		uint32_t index = link_at(nodes, id)->node_plus_1 - 1;
+
+		info_fill(ret_info, index, node_at(nodes, index));
+	}
+	pthread_mutex_unlock(&nodes->lock);
+	return id != LINK_NONE ? 0 : -ENOENT;
+}
+
+/* Private fields of every live node, as if freshly made. */
+static void nodes_rebuild(struct nodes *nodes)
+{
+	struct slab *slab = &nodes->store->slabs[STORE_NODES];
+
+	for (uint32_t i = 0; i < slab->chunk_count * slab->per_chunk; i++) {
+		struct node *n = slab_find(slab, i);
+
+		if (!n)
+			continue;
+		n->links = LINK_NONE;
+		n->children = 0;
+		n->pins = 0; /* open files are pinned again by their own table */
+		n->hash_next = INDEX_NONE;
+		nodes->slot_nodes[n->slot]++;
+		if (!(n->flags & (NODE_GONE | NODE_BY_NAME)))
+			index_insert(&nodes->by_key, i);
+	}
+}
+
+static void link_rebuild(struct nodes *nodes, uint32_t id)
+{
+	struct slab *slab = &nodes->store->slabs[STORE_NODES];
+	struct node_link *l = link_at(nodes, id);
+	struct node *node = slab_find(slab, l->node_plus_1 - 1);
+	struct node *parent = slab_find(slab, l->parent);
+
+	if (!node || !parent) { /* made before its node, or outlived it */
+		slab_free(&nodes->store->slabs[STORE_LINKS_SHORT + (id >> 30)], id & 0x3fffffff);
+		return;
+	}
+	l->node_next = node->links;
+	node->links = id;
+	parent->children++;
+	index_insert(&nodes->by_name, id);
+}
+
+static void links_rebuild(struct nodes *nodes)
+{
+	for (uint32_t class = 0; class < 4; class ++) {
+		struct slab *slab = &nodes->store->slabs[STORE_LINKS_SHORT + class];
+
+		for (uint32_t i = 0; i < slab->chunk_count * slab->per_chunk; i++)
+			if (slab_find(slab, i))
+				link_rebuild(nodes, class << 30 | i);
+	}
+}
+
+int nodes_init(struct nodes *nodes, struct store *store)
+{
+	int r;
+
+	*nodes = (struct nodes){
+		.store = store,
+		.by_key = {.next = node_next, .hash = node_hash, .owner = nodes},
+		.by_name = {.next = link_next, .hash = link_id_hash, .owner = nodes},
+	};
+	r = -pthread_mutex_init(&nodes->lock, NULL);
+	if (r < 0)
+		return r;
+	r = index_init(&nodes->by_key);
+	if (r == 0)
+		r = index_init(&nodes->by_name);
+	if (r < 0) {
+		nodes_done(nodes);
+		return r;
+	}
+	nodes_rebuild(nodes);
+	links_rebuild(nodes);
+	return 0;
+}
+
+void nodes_done(struct nodes *nodes)
+{
+	index_done(&nodes->by_key);
+	index_done(&nodes->by_name);
+	(void)pthread_mutex_destroy(&nodes->lock);
+}

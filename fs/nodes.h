@@ -1,0 +1,128 @@
+/*
+ * The node table: which files the kernel knows, and by which names we saw them. A node is a file
+ * of a medium, known by (slot, device, inode number); a link is one of its names in a directory
+ * that is a node too. No file descriptor is kept: a file is found again by its names.
+ *
+ * A node id for the kernel is index + generation, so that an old id never means a new file. Only
+ * the records live in shared memory (store.h). Every function takes the table's own lock, the
+ * last in the lock order, for a short time and never blocks on a device.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include "base/limits.h"
+#include "fs/index.h"
+#include "fs/store.h"
+
+/* What a file is, on every mount of its medium. */
+struct node_key {
+	uint16_t slot; /* of the medium */
+	uint16_t dev;  /* small number for st_dev within the medium (subvolumes) */
+	uint64_t ino;  /* st_ino of the real filesystem */
+};
+
+enum node_flags {
+	NODE_MEDIUM_ROOT = 0x1, /* the root of a medium: no name, ino 0 */
+	NODE_BY_NAME = 0x2,	/* its filesystem has no stable inode numbers: the name decides */
+	NODE_MAPPED = 0x4,	/* was open for reading and writing: may change through a mapping */
+	NODE_GONE = 0x8,	/* deleted: no new lookup finds it */
+	NODE_NAMELESS = 0x10,	/* files.h knows what is left of it */
+};
+
+/* A copy of what others may know of a node. */
+struct node_info {
+	uint32_t index;
+	struct node_key key;
+	mode_t type; /* S_IFMT bits */
+	uint8_t flags;
+};
+
+struct nodes {
+	pthread_mutex_t lock;
+	struct store *store;
+	struct hash_index by_key;  /* nodes */
+	struct hash_index by_name; /* links */
+	uint32_t slot_nodes[STORE_SLOTS];
+};
+
+#define NODE_ID_ROOT 1 /* FUSE_ROOT_ID: the view's own root, not in the table */
+
+/* The record sizes for store_open(). */
+extern const struct store_layout nodes_layout;
+
+/* Builds the indexes from the store, repairing what an interrupted update left. 0 or -errno. */
+int nodes_init(struct nodes *nodes, struct store *store);
+void nodes_done(struct nodes *nodes);
+
+/* Node id -> copy. Returns 0, or -ESTALE for one that we do not (any more) know. */
+int nodes_get(struct nodes *nodes, uint64_t nodeid, struct node_info *ret_info);
+
+/*
+ * A lookup by the kernel: finds or makes the node, adds the name if it is new, counts one
+ * lookup. parent: index of the directory's node; name NULL for the root of a medium (key.ino 0).
+ * Returns 0, -ENOMEM or -ENOSPC.
+ */
+int nodes_lookup(struct nodes *nodes, uint32_t parent, const char *name, const struct node_key *key,
+		 mode_t type, uint8_t flags, uint64_t *ret_nodeid);
+
+/*
+ * Takes lookups back; the node goes with the last one. Unknown ids and too many are ignored.
+ * Returns whether the kernel has none left of a node that goes on, since it is pinned.
+ */
+bool nodes_forget(struct nodes *nodes, uint64_t nodeid, uint64_t count);
+
+/* How many nodes a slot has. */
+uint32_t nodes_slot_count(struct nodes *nodes, uint16_t slot);
+
+/* Keeps a node while a file of it is open here, whatever the kernel forgets. */
+void nodes_pin(struct nodes *nodes, uint32_t index);
+void nodes_unpin(struct nodes *nodes, uint32_t index);
+
+void nodes_set_flags(struct nodes *nodes, uint32_t index, uint8_t set, uint8_t clear);
+
+/*
+ * The id and the flags of a node that is known to live: the caller has pinned it, the kernel has
+ * looked it up, or it is the parent of such a one.
+ */
+uint64_t nodes_id(struct nodes *nodes, uint32_t index, uint8_t *ret_flags);
+
+/* The node under this name. Returns 0 or -ENOENT when no lookup has seen it. */
+int nodes_find_name(struct nodes *nodes, uint32_t parent, const char *name,
+		    struct node_info *ret_info);
+
+/*
+ * The name was removed from its directory. ret_left: names of the node that are left; 0 also
+ * when the name was not known. gone: the file itself is deleted, no lookup may find it any more.
+ */
+void nodes_remove_name(struct nodes *nodes, uint32_t parent, const char *name, bool gone,
+		       uint32_t *ret_left);
+
+/* One more name for a node. Returns 0, -ENOMEM, -ENOSPC. */
+int nodes_add_name(struct nodes *nodes, uint32_t index, uint32_t parent, const char *name);
+
+/*
+ * A rename that has happened: the node under the old name, if known, now has the new one.
+ * Returns 0, or -ENOMEM/-ENOSPC, the old name then being forgotten all the same.
+ */
+int nodes_rename(struct nodes *nodes, uint32_t old_parent, const char *old_name,
+		 uint32_t new_parent, const char *new_name);
+int nodes_exchange(struct nodes *nodes, uint32_t parent_a, const char *name_a, uint32_t parent_b,
+		   const char *name_b);
+
+/* The number-th name of a node (0 = first). Returns 0, or -ENOENT when it has no more. */
+int nodes_name(struct nodes *nodes, uint32_t index, unsigned number, uint32_t *ret_parent,
+	       char ret_name[LIMIT_NAME + 1]);
+
+struct node_path {
+	char buf[4096];
+	char *path;    /* in buf: relative to base, "" for base itself */
+	uint32_t base; /* node to start from: the medium's root, or a directory on the way */
+};
+
+/*
+ * The path of a directory, upwards until the medium's root or until the buffer is full.
+ * Returns 0, or -ESTALE when it has no name any more.
+ */
+int nodes_dir_path(struct nodes *nodes, uint32_t index, struct node_path *ret_path);

@@ -1,0 +1,52 @@
+/* The records of the node table, for nodes.c and links.c only. */
+#pragma once
+
+#include "nodes.h"
+
+struct node {
+	uint32_t generation; /* slab_head.live */
+	uint32_t hash_next;  /* in by_key; INDEX_NONE also when it is in no chain */
+	uint64_t ino;
+	uint64_t lookups;
+	uint32_t links;	   /* first name, LINK_NONE without one */
+	uint32_t children; /* links whose parent this is */
+	uint16_t slot;
+	uint16_t dev;
+	uint8_t type; /* S_IFMT >> 12 */
+	uint8_t flags;
+	uint16_t spare;
+	uint32_t pins;
+};
+_Static_assert(sizeof(struct node) == 48, "memory per file is a promise");
+
+struct node_link {
+	uint32_t node_plus_1; /* slab_head.live */
+	uint32_t parent;
+	uint32_t hash_next; /* in by_name */
+	uint32_t node_next; /* other names of the node */
+	uint8_t length;
+	char name[]; /* not terminated */
+};
+
+#define LINK_NONE   UINT32_MAX
+#define LINK_HEADER offsetof(struct node_link, name)
+
+static inline struct node *node_at(struct nodes *nodes, uint32_t index)
+{
+	return slab_at(&nodes->store->slabs[STORE_NODES], index);
+}
+
+/* A link's number: its region in the two upper bits. */
+static inline struct node_link *link_at(struct nodes *nodes, uint32_t id)
+{
+	return slab_at(&nodes->store->slabs[STORE_LINKS_SHORT + (id >> 30)], id & 0x3fffffff);
+}
+
+uint64_t link_hash(uint32_t parent, const char *name, size_t length);
+/* LINK_NONE when there is no such name. */
+uint32_t link_find(struct nodes *nodes, uint32_t parent, const char *name);
+int link_add(struct nodes *nodes, uint32_t index, uint32_t parent, const char *name);
+/* Unhooks and frees a link, and the parent's node if nothing else needs it. */
+void link_drop(struct nodes *nodes, uint32_t id);
+/* Frees a node that nobody needs: no lookup, no pin, no child. Its names go, too. */
+void node_release(struct nodes *nodes, uint32_t index);

@@ -1,0 +1,202 @@
+/* Attributes of files in a medium: stat, chmod, chown, truncate, utimes, statfs. */
+#include "ops.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "creds.h"
+
+static void reply_attr(struct request *req, struct medium *m, const struct node_info *node,
+		       const struct stat *st)
+{
+	struct fuse_attr_out out = {.attr_valid = attr_valid_s(m, node)};
+
+	attr_fill(m, node, st, &out.attr);
+	(void)reply_data(req, &out, sizeof(out));
+}
+
+void op_getattr(struct request *req, struct medium *m, const struct node_info *node)
+{
+	struct stat st;
+	int r = resolve_stat(m, node, &st);
+
+	if (r < 0)
+		(void)reply_error(req, r);
+	else
+		reply_attr(req, m, node, &st);
+}
+
+/* statx of the place of a node; the time of birth is all that stat() does not have. */
+static int statx_of(struct medium *m, const struct node_info *node, unsigned mask,
+		    struct statx *ret_sx)
+{
+	_cleanup_place_ struct place p = PLACE_NONE;
+	int r = resolve(m, node, &p);
+
+	if (r < 0)
+		return r;
+	return statx(p.fd, p.name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, mask, ret_sx) < 0 ? -errno
+											  : 0;
+}
+
+void op_statx(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct wire_statx_in *in = REQUEST_BODY(req, struct wire_statx_in);
+	struct wire_statx_out out = {.attr_valid = attr_valid_s(m, node)};
+	struct fuse_attr attr;
+	struct statx sx = {0};
+	struct stat st;
+	int r = in ? resolve_stat(m, node, &st) : -EINVAL;
+
+	if (r == 0 && statx_of(m, node, STATX_BTIME, &sx) < 0)
+		sx.stx_mask = 0; /* deleted: without a time of birth */
+	if (r < 0) {
+		(void)reply_error(req, r);
+		return;
+	}
+	attr_fill(m, node, &st, &attr);
+	attr_to_statx(&attr, &out.stat);
+	if (sx.stx_mask & STATX_BTIME) {
+		out.stat.mask |= STATX_BTIME;
+		out.stat.btime.tv_sec = sx.stx_btime.tv_sec;
+		out.stat.btime.tv_nsec = sx.stx_btime.tv_nsec;
+	}
+	(void)reply_data(req, &out, sizeof(out));
+}
+
+/* "/proc/self/fd/N/name": what has no *at() call of its own. */
+static void place_path(const struct place *p, char *path, size_t size)
+{
+	(void)snprintf(path, size, "/proc/self/fd/%d%s%s", p->fd, *p->name ? "/" : "", p->name);
+}
+
+static int set_mode(const struct place *p, uint32_t mode)
+{
+	char path[LIMIT_NAME + 40];
+
+	if (*p->name)
+		return fchmodat(p->fd, p->name, mode & 07777, 0) < 0 ? -errno : 0;
+	place_path(p, path, sizeof(path));
+	return chmod(path, mode & 07777) < 0 ? -errno : 0;
+}
+
+static int set_owner(struct medium *m, const struct place *p, const struct fuse_setattr_in *in)
+{
+	uid_t uid = in->valid & FATTR_UID ? in->uid : (uid_t)-1;
+	gid_t gid = in->valid & FATTR_GID ? in->gid : (gid_t)-1;
+
+	if (m->facts.owned) /* accepted and ignored: the owner is a matter of the view */
+		return 0;
+	return fchownat(p->fd, p->name, uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ? -errno
+											   : 0;
+}
+
+static int set_size(struct request *req, struct medium *m, const struct node_info *node,
+		    const struct place *p, const struct fuse_setattr_in *in)
+{
+	char path[LIMIT_NAME + 40];
+	struct file *f = NULL;
+	int r;
+
+	creds_assume(req, m, !(in->valid & FATTR_KILL_SUIDGID));
+	if (in->valid & FATTR_FH) {
+		r = files_get(&m->view->files, in->fh, &f);
+		if (r < 0)
+			return r;
+	}
+	if (f && f->fd >= 0 && f->writer) {
+		r = ftruncate(f->fd, (off_t)in->size) < 0 ? -errno : 0;
+	} else {
+		place_path(p, path, sizeof(path));
+		r = truncate(path, (off_t)in->size) < 0 ? -errno : 0;
+	}
+	if (f)
+		file_put(&m->view->files, f);
+	return r;
+}
+
+static struct timespec time_of(uint32_t valid, uint32_t now_flag, uint32_t flag, uint64_t s,
+			       uint32_t ns)
+{
+	if (valid & now_flag)
+		return (struct timespec){.tv_nsec = UTIME_NOW};
+	if (valid & flag)
+		return (struct timespec){.tv_sec = (time_t)s, .tv_nsec = ns};
+	return (struct timespec){.tv_nsec = UTIME_OMIT};
+}
+
+static int set_times(const struct place *p, const struct fuse_setattr_in *in)
+{
+	struct timespec times[2] = {
+		time_of(in->valid, FATTR_ATIME_NOW, FATTR_ATIME, in->atime, in->atimensec),
+		time_of(in->valid, FATTR_MTIME_NOW, FATTR_MTIME, in->mtime, in->mtimensec),
+	};
+	char path[LIMIT_NAME + 40];
+
+	if (*p->name)
+		return utimensat(p->fd, p->name, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	place_path(p, path, sizeof(path));
+	return utimensat(AT_FDCWD, path, times, 0) < 0 ? -errno : 0;
+}
+
+static int set_all(struct request *req, struct medium *m, const struct node_info *node,
+		   const struct place *p, const struct fuse_setattr_in *in)
+{
+	int r = 0;
+
+	if (in->valid & FATTR_SIZE)
+		r = set_size(req, m, node, p, in);
+	/* the kernel has stripped what this caller may not set: keep the rest */
+	creds_assume(req, m, true);
+	if (r == 0 && in->valid & (FATTR_UID | FATTR_GID)) {
+		creds_assume(req, m, req->head->uid == 0);
+		r = set_owner(m, p, in);
+		creds_assume(req, m, true);
+	}
+	if (r == 0 && in->valid & FATTR_MODE)
+		r = set_mode(p, in->mode);
+	if (r == 0 && in->valid & (FATTR_ATIME | FATTR_MTIME))
+		r = set_times(p, in);
+	return r;
+}
+
+void op_setattr(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_setattr_in *in = REQUEST_BODY(req, struct fuse_setattr_in);
+	_cleanup_place_ struct place p = PLACE_NONE;
+	struct stat st;
+	int r = in ? resolve(m, node, &p) : -EINVAL;
+
+	if (r == 0) {
+		medium_written(m);
+		r = set_all(req, m, node, &p, in);
+	}
+	if (r == 0)
+		r = resolve_stat(m, node, &st);
+	if (r < 0)
+		(void)reply_error(req, r);
+	else
+		reply_attr(req, m, node, &st);
+}
+
+void op_statfs(struct request *req, struct medium *m, const struct node_info *node)
+{
+	struct fuse_statfs_out out = {0};
+	struct statfs fs;
+
+	if (fstatfs(m->root_fd, &fs) < 0) {
+		(void)reply_error(req, -errno);
+		return;
+	}
+	out.st = (struct fuse_kstatfs){
+		.blocks = fs.f_blocks,
+		.bfree = fs.f_bfree,
+		.bavail = fs.f_bavail,
+		.files = fs.f_files,
+		.ffree = fs.f_ffree,
+		.bsize = (uint32_t)fs.f_bsize,
+		.namelen = (uint32_t)fs.f_namelen,
+		.frsize = (uint32_t)fs.f_frsize,
+	};
+	(void)reply_data(req, &out, sizeof(out));
+}

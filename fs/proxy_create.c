@@ -1,0 +1,91 @@
+/* New names: directories, special files, symbolic and hard links. */
+#include "ops.h"
+
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+
+#include "creds.h"
+
+static dev_t rdev_decode(uint32_t dev)
+{
+	return makedev((dev & 0xfff00) >> 8, (dev & 0xff) | ((dev >> 12) & 0xfff00));
+}
+
+void op_mkdir(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_mkdir_in *in = REQUEST_BODY(req, struct fuse_mkdir_in);
+	const char *name = request_name(req, sizeof(*in));
+	_cleanup_place_ struct place p = PLACE_NONE;
+	int r = in && name ? resolve_dir(m, node, &p) : -EINVAL;
+
+	if (r == 0) {
+		creds_create(req, m, in->umask);
+		medium_written(m);
+		r = mkdirat(p.fd, name, in->mode & 07777) < 0 ? -errno : 0;
+	}
+	entry_reply(req, m, node, r, name, p.fd);
+}
+
+void op_mknod(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_mknod_in *in = REQUEST_BODY(req, struct fuse_mknod_in);
+	const char *name = request_name(req, sizeof(*in));
+	_cleanup_place_ struct place p = PLACE_NONE;
+	int r = in && name ? resolve_dir(m, node, &p) : -EINVAL;
+
+	if (r == 0) {
+		creds_create(req, m, in->umask);
+		medium_written(m);
+		r = mknodat(p.fd, name, in->mode, rdev_decode(in->rdev)) < 0 ? -errno : 0;
+	}
+	entry_reply(req, m, node, r, name, p.fd);
+}
+
+void op_symlink(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const char *name = request_name(req, 0);
+	const char *target = name ? request_text(req, strlen(name) + 1) : NULL;
+	_cleanup_place_ struct place p = PLACE_NONE;
+	int r = target ? resolve_dir(m, node, &p) : -EINVAL;
+
+	if (r == 0) {
+		creds_create(req, m, 0);
+		medium_written(m);
+		r = symlinkat(target, p.fd, name) < 0 ? -errno : 0;
+	}
+	entry_reply(req, m, node, r, name, p.fd);
+}
+
+/* linkat() from a node that has a name, or from an open file without one (O_TMPFILE). */
+static int link_from(struct medium *m, const struct node_info *old, int dir_fd, const char *name)
+{
+	_cleanup_place_ struct place from = PLACE_NONE;
+	int r = resolve(m, old, &from);
+
+	if (r < 0)
+		return r == -ESTALE ? -ENOENT : r;
+	return linkat(from.fd, from.name, dir_fd, name, *from.name ? 0 : AT_EMPTY_PATH) < 0 ? -errno
+											    : 0;
+}
+
+void op_link(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_link_in *in = REQUEST_BODY(req, struct fuse_link_in);
+	const char *name = request_name(req, sizeof(*in));
+	_cleanup_place_ struct place p = PLACE_NONE;
+	struct node_info old;
+	int r = in && name ? resolve_dir(m, node, &p) : -EINVAL;
+
+	if (r == 0)
+		r = nodes_get(&m->view->nodes, in->oldnodeid, &old);
+	if (r == 0 && old.key.slot != m->slot)
+		r = -EXDEV;
+	if (r == 0) {
+		creds_assume(req, m, true);
+		medium_written(m);
+		r = link_from(m, &old, p.fd, name);
+	}
+	if (r == 0)
+		files_forget_node(&m->view->files, old.index); /* it has a name (again) */
+	entry_reply(req, m, node, r, name, p.fd);
+}

@@ -1,0 +1,254 @@
+/* Data of open files that the kernel does not reach by passthrough, and fsync. */
+#include "ops.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "creds.h"
+
+int file_use(struct request *req, struct medium *m, const struct node_info *node, uint64_t handle,
+	     struct file **ret_file)
+{
+	struct file *f;
+	int r = files_get(&req->view->files, handle, &f);
+	int fd;
+
+	if (r < 0)
+		return r;
+	if (f->fd < 0) {
+		creds_assume(req, m, true);
+		fd = resolve_open(m, node, f->flags);
+		if (fd < 0) {
+			file_put(&req->view->files, f);
+			return fd;
+		}
+		files_set_fd(&req->view->files, f, fd);
+	}
+	*ret_file = f;
+	return 0;
+}
+
+/* Reads into a page-aligned buffer: for O_DIRECT, and where there are no pipes to be had. */
+static void read_copy(struct request *req, int fd, off_t offset, size_t size)
+{
+	char *buf = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ssize_t n;
+
+	if (buf == MAP_FAILED) {
+		(void)reply_error(req, -ENOMEM);
+		return;
+	}
+	n = pread(fd, buf, size, offset);
+	if (n < 0)
+		(void)reply_error(req, -errno);
+	else
+		(void)reply_data(req, buf, (size_t)n);
+	(void)munmap(buf, size);
+}
+
+#define READ_SMALL 8192 /* up to here a copy is cheaper than the pipes' system calls */
+
+static void read_small(struct request *req, int fd, off_t offset, size_t size)
+{
+	char buf[READ_SMALL];
+	ssize_t n = pread(fd, buf, size, offset);
+
+	if (n < 0)
+		(void)reply_error(req, -errno);
+	else
+		(void)reply_data(req, buf, (size_t)n);
+}
+
+void op_read(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_read_in *in = REQUEST_BODY(req, struct fuse_read_in);
+	struct file *f;
+	int r = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
+
+	if (r == 0 && in->size > CHANNEL_MAX_WRITE) {
+		file_put(&req->view->files, f);
+		r = -EINVAL;
+	}
+	if (r < 0) {
+		(void)reply_error(req, r);
+		return;
+	}
+	if (f->flags & O_DIRECT)
+		read_copy(req, f->fd, (off_t)in->offset, in->size);
+	else if (in->size <= READ_SMALL)
+		read_small(req, f->fd, (off_t)in->offset, in->size);
+	else if (reply_splice(req, f->fd, (off_t)in->offset, in->size) == -EAGAIN)
+		read_copy(req, f->fd, (off_t)in->offset, in->size);
+	file_put(&req->view->files, f);
+}
+
+static ssize_t write_out(struct request *req, struct medium *m, const struct file *f,
+			 const struct fuse_write_in *in)
+{
+	const char *data = req->body + sizeof(*in);
+	size_t done = 0;
+
+	if (req->body_size - sizeof(*in) < in->size)
+		return -EINVAL;
+	if (in->write_flags & FUSE_WRITE_CACHE)
+		creds_assume(req, m, false); /* of nobody in particular: no rights, no set-id */
+	else
+		creds_assume(req, m, !(in->write_flags & FUSE_WRITE_KILL_SUIDGID));
+	medium_written(m);
+	do {
+		ssize_t n = pwrite(f->fd, data + done, in->size - done, (off_t)(in->offset + done));
+
+		if (n < 0 && done == 0)
+			return -errno;
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	} while (done < in->size);
+	return (ssize_t)done;
+}
+
+void op_write(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_write_in *in = REQUEST_BODY(req, struct fuse_write_in);
+	struct fuse_write_out out = {0};
+	struct file *f;
+	ssize_t n = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
+
+	if (n == 0) {
+		n = write_out(req, m, f, in);
+		file_put(&req->view->files, f);
+	}
+	out.size = (uint32_t)MAX(n, 0);
+	if (n < 0)
+		(void)reply_error(req, (int)n);
+	else
+		(void)reply_data(req, &out, sizeof(out));
+}
+
+/* Files are opened with FOPEN_NOFLUSH unless close is to wait for the disk. */
+void op_flush(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_flush_in *in = REQUEST_BODY(req, struct fuse_flush_in);
+	struct file *f;
+	int r = 0;
+
+	if (req->view->strict) {
+		r = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
+		if (r == 0) {
+			r = f->writer && fdatasync(f->fd) < 0 ? -errno : 0;
+			file_put(&req->view->files, f);
+		}
+	}
+	(void)reply_error(req, r);
+}
+
+void op_fsync(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_fsync_in *in = REQUEST_BODY(req, struct fuse_fsync_in);
+	struct file *f;
+	int r = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
+
+	if (r == 0) {
+		if (in->fsync_flags & FUSE_FSYNC_FDATASYNC)
+			r = fdatasync(f->fd) < 0 ? -errno : 0;
+		else
+			r = fsync(f->fd) < 0 ? -errno : 0;
+		file_put(&req->view->files, f);
+	}
+	(void)reply_error(req, r);
+}
+
+/* FUSE_SYNCFS is not sent to us, so fsync of a medium's directory stands for it. */
+void op_fsyncdir(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_fsync_in *in = REQUEST_BODY(req, struct fuse_fsync_in);
+	struct file *f;
+	int r = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
+
+	if (r == 0) {
+		if (node->flags & NODE_MEDIUM_ROOT)
+			r = syncfs(f->fd) < 0 ? -errno : 0;
+		else
+			r = fsync(f->fd) < 0 ? -errno : 0;
+		file_put(&req->view->files, f);
+	}
+	(void)reply_error(req, r);
+}
+
+void op_fallocate(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_fallocate_in *in = REQUEST_BODY(req, struct fuse_fallocate_in);
+	struct file *f;
+	int r = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
+
+	if (r == 0) {
+		creds_assume(req, m, req->head->uid == 0);
+		medium_written(m);
+		if (fallocate(f->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) < 0)
+			r = -errno;
+		file_put(&req->view->files, f);
+	}
+	(void)reply_error(req, r);
+}
+
+void op_lseek(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_lseek_in *in = REQUEST_BODY(req, struct fuse_lseek_in);
+	struct fuse_lseek_out out = {0};
+	struct file *f;
+	off_t at;
+	int r = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
+
+	if (r < 0) {
+		(void)reply_error(req, r);
+		return;
+	}
+	/* what is still in the kernel's cache would look like a hole */
+	if (m->view->channel.features.writeback)
+		(void)channel_notify_data(&m->view->channel, req->head->nodeid, 0, 0);
+	at = lseek(f->fd, (off_t)in->offset, (int)in->whence);
+	out.offset = (uint64_t)at;
+	if (at < 0)
+		(void)reply_error(req, -errno);
+	else
+		(void)reply_data(req, &out, sizeof(out));
+	file_put(&req->view->files, f);
+}
+
+void op_copy_file_range(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_copy_file_range_in *in = REQUEST_BODY(req,
+								struct fuse_copy_file_range_in);
+	struct fuse_write_out out = {0};
+	struct node_info to_node;
+	struct file *from = NULL;
+	struct file *to = NULL;
+	ssize_t n = in ? file_use(req, m, node, in->fh_in, &from) : -EINVAL;
+
+	if (n == 0)
+		n = nodes_get(&m->view->nodes, in->nodeid_out, &to_node);
+	if (n == 0)
+		n = to_node.key.slot == m->slot ? file_use(req, m, &to_node, in->fh_out, &to)
+						: -EXDEV;
+	if (n == 0) {
+		off_t off_in = (off_t)in->off_in;
+		off_t off_out = (off_t)in->off_out;
+
+		creds_assume(req, m, req->head->uid == 0);
+		medium_written(m);
+		n = copy_file_range(from->fd, &off_in, to->fd, &off_out,
+				    MIN(in->len, UINT32_MAX & ~4095ULL), (unsigned)in->flags);
+		if (n < 0)
+			n = -errno;
+	}
+	if (from)
+		file_put(&req->view->files, from);
+	if (to)
+		file_put(&req->view->files, to);
+	out.size = (uint32_t)MAX(n, 0);
+	if (n < 0)
+		(void)reply_error(req, (int)n);
+	else
+		(void)reply_data(req, &out, sizeof(out));
+}

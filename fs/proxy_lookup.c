@@ -1,0 +1,92 @@
+/* Finding names: LOOKUP, READLINK, and the entry that every new file's reply carries. */
+#include "ops.h"
+
+#include <fcntl.h>
+
+static int entry_of(struct medium *m, const struct node_info *dir, const char *name,
+		    const struct stat *st, int fd, const char *at_name,
+		    struct fuse_entry_out *ret_entry)
+{
+	struct node_info node = {
+		.key = {.slot = m->slot,
+			.dev = medium_dev(m, st->st_dev, fd, at_name),
+			.ino = st->st_ino},
+		.type = st->st_mode & S_IFMT,
+	};
+	uint8_t flags = m->by_name ? NODE_BY_NAME : 0;
+	struct fuse_entry_out entry = {.entry_valid = WIRE_FOREVER_S};
+	int r = nodes_lookup(&m->view->nodes, dir->index, name, &node.key, node.type, flags,
+			     &entry.nodeid);
+
+	if (r == 0)
+		r = nodes_get(&m->view->nodes, entry.nodeid, &node);
+	if (r < 0)
+		return r;
+	entry.attr_valid = attr_valid_s(m, &node);
+	attr_fill(m, &node, st, &entry.attr);
+	*ret_entry = entry;
+	return 0;
+}
+
+int entry_make(struct medium *m, const struct node_info *dir, const char *node_name, int fd,
+	       const char *name, struct fuse_entry_out *ret_entry)
+{
+	struct stat st;
+
+	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) < 0)
+		return -errno;
+	return entry_of(m, dir, node_name, &st, fd, name, ret_entry);
+}
+
+void entry_undo(struct medium *m, const struct fuse_entry_out *entry)
+{
+	if (entry->nodeid)
+		op_forget(m->view, entry->nodeid, 1);
+}
+
+void entry_reply(struct request *req, struct medium *m, const struct node_info *dir, int err,
+		 const char *name, int fd)
+{
+	struct fuse_entry_out entry = {0};
+
+	if (err == 0)
+		err = entry_make(m, dir, name, fd, name, &entry);
+	if (err < 0)
+		(void)reply_error(req, err);
+	else if (reply_data(req, &entry, sizeof(entry)) < 0)
+		entry_undo(m, &entry);
+}
+
+void op_lookup(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const char *name = request_name(req, 0);
+	struct fuse_entry_out entry = {.entry_valid = WIRE_FOREVER_S};
+	_cleanup_place_ struct place p = PLACE_NONE;
+	int r = name ? resolve_dir(m, node, &p) : -EINVAL;
+
+	if (r == 0)
+		r = entry_make(m, node, name, p.fd, name, &entry);
+	/* "not there" is worth remembering, too: node id 0 */
+	if (r < 0 && r != -ENOENT)
+		(void)reply_error(req, r);
+	else if (reply_data(req, &entry, sizeof(entry)) < 0)
+		entry_undo(m, &entry);
+}
+
+void op_readlink(struct request *req, struct medium *m, const struct node_info *node)
+{
+	_cleanup_place_ struct place p = PLACE_NONE;
+	char target[4097];
+	ssize_t n = -1;
+	int r = resolve(m, node, &p);
+
+	if (r == 0) {
+		n = readlinkat(p.fd, p.name, target, sizeof(target));
+		if (n < 0)
+			r = -errno;
+	}
+	if (r < 0)
+		(void)reply_error(req, r);
+	else
+		(void)reply_data(req, target, (size_t)n);
+}

@@ -1,0 +1,201 @@
+/* Opening and closing files. */
+#include "ops.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+
+#include "creds.h"
+
+/* What open(2) gets of the caller's flags; O_TRUNC is done after the file has been checked. */
+static int backing_flags(const struct view *view, uint32_t flags)
+{
+	int f = (int)flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK);
+
+	if (view->channel.features.writeback) {
+		/* the kernel reads pages that it writes a part of, and appends by itself */
+		if ((f & O_ACCMODE) == O_WRONLY)
+			f = (f & ~O_ACCMODE) | O_RDWR;
+		f &= ~O_APPEND;
+	}
+	return f;
+}
+
+static bool wants_passthrough(const struct medium *m)
+{
+	return m->view->channel.features.passthrough && m->facts.passthrough;
+}
+
+/*
+ * Registers an open file and tells how it is to be used. The fd is taken over. ret_file: a
+ * reference. A file that is open for reading and writing may be changed through a mapping of
+ * the backing file, of which FUSE learns nothing: its attributes are not kept any more.
+ */
+static int file_register(struct medium *m, uint32_t node, uint64_t nodeid, int fd, int flags,
+			 struct wire_open_out *ret_out, struct file **ret_file)
+{
+	struct files_add add = {
+		.node = node,
+		.nodeid = nodeid,
+		.medium = medium_get(m->view, m->slot),
+		.fd = fd,
+		.flags = flags,
+		.passthrough = wants_passthrough(m),
+	};
+	int r = files_add(&m->view->files, &add, ret_file);
+
+	if (r < 0) {
+		close_fd(fd);
+		medium_put(add.medium);
+		return r;
+	}
+	*ret_out = (struct wire_open_out){.fh = (*ret_file)->handle};
+	if (!m->view->strict)
+		ret_out->open_flags |= FOPEN_NOFLUSH;
+	if ((*ret_file)->backing_id > 0) {
+		ret_out->open_flags |= FOPEN_PASSTHROUGH;
+		ret_out->backing_id = (*ret_file)->backing_id;
+		if ((flags & O_ACCMODE) == O_RDWR) {
+			nodes_set_flags(&m->view->nodes, node, NODE_MAPPED, 0);
+			(void)channel_notify_attributes(&m->view->channel, nodeid);
+		}
+	} else {
+		ret_out->open_flags |= FOPEN_KEEP_CACHE;
+	}
+	return 0;
+}
+
+static int open_node(struct request *req, struct medium *m, const struct node_info *node,
+		     const struct fuse_open_in *in, int *ret_flags)
+{
+	int flags = backing_flags(m->view, in->flags);
+	int fd;
+
+	creds_assume(req, m, !(in->open_flags & FUSE_OPEN_KILL_SUIDGID));
+	fd = resolve_open(m, node, flags);
+	if (fd >= 0 && in->flags & O_TRUNC) {
+		medium_written(m);
+		if (ftruncate(fd, 0) < 0) {
+			int r = -errno;
+
+			close_fd(fd);
+			return r;
+		}
+	}
+	/* the backing is registered with these rights: root's writes keep set-id bits */
+	creds_assume(req, m, req->head->uid == 0);
+	*ret_flags = flags;
+	return fd;
+}
+
+void op_open(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_open_in *in = REQUEST_BODY(req, struct fuse_open_in);
+	struct wire_open_out out;
+	struct file *f;
+	int flags = 0;
+	int r;
+
+	r = in ? open_node(req, m, node, in, &flags) : -EINVAL;
+	if (r >= 0)
+		r = file_register(m, node->index, req->head->nodeid, r, flags, &out, &f);
+	if (r < 0) {
+		(void)reply_error(req, r);
+		return;
+	}
+	if (reply_data(req, &out, sizeof(out)) < 0)
+		files_release(&m->view->files, out.fh);
+	file_put(&m->view->files, f);
+}
+
+/* Registers a file that was just made and sends the reply that CREATE and TMPFILE share. */
+static int created(struct request *req, struct medium *m, const struct fuse_entry_out *entry,
+		   int fd, int flags)
+{
+	struct wire_create_out out = {.entry = *entry};
+	struct file *f;
+	int r;
+
+	creds_assume(req, m, req->head->uid == 0);
+	r = file_register(m, (uint32_t)entry->nodeid, entry->nodeid, fd, flags, &out.open, &f);
+	if (r < 0)
+		return r;
+	if (f->backing_id && (flags & O_ACCMODE) == O_RDWR)
+		out.entry.attr_valid = 0;
+	r = reply_data(req, &out, sizeof(out));
+	if (r < 0) {
+		files_release(&m->view->files, out.open.fh);
+		entry_undo(m, entry);
+	}
+	file_put(&m->view->files, f);
+	return 0;
+}
+
+void op_create(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_create_in *in = REQUEST_BODY(req, struct fuse_create_in);
+	const char *name = request_name(req, sizeof(*in));
+	_cleanup_place_ struct place p = PLACE_NONE;
+	struct fuse_entry_out entry;
+	int fd = -EBADF;
+	int flags = 0;
+	int r = in && name ? resolve_dir(m, node, &p) : -EINVAL;
+
+	if (r == 0) {
+		flags = backing_flags(m->view, in->flags);
+		creds_create(req, m, in->umask);
+		medium_written(m);
+		fd = openat(p.fd, name,
+			    flags | O_CREAT | ((int)in->flags & (O_EXCL | O_TRUNC)) | O_NOFOLLOW |
+				    O_CLOEXEC,
+			    in->mode & 07777);
+		r = fd < 0 ? -errno : entry_make(m, node, name, fd, "", &entry);
+	}
+	if (r == 0) {
+		r = created(req, m, &entry, fd, flags); /* the fd is its */
+		if (r < 0)
+			entry_undo(m, &entry);
+	} else {
+		close_fd(fd);
+	}
+	if (r < 0)
+		(void)reply_error(req, r);
+}
+
+void op_tmpfile(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_create_in *in = REQUEST_BODY(req, struct fuse_create_in);
+	_cleanup_place_ struct place p = PLACE_NONE;
+	struct fuse_entry_out entry;
+	int fd = -EBADF;
+	int flags = 0;
+	int r = in ? resolve_dir(m, node, &p) : -EINVAL;
+
+	if (r == 0) {
+		flags = backing_flags(m->view, in->flags) & ~O_TMPFILE;
+		creds_create(req, m, in->umask);
+		medium_written(m);
+		fd = openat(p.fd, ".", flags | O_TMPFILE | ((int)in->flags & O_EXCL) | O_CLOEXEC,
+			    in->mode & 07777);
+		r = fd < 0 ? -errno : entry_make(m, node, NULL, fd, "", &entry);
+	}
+	if (r == 0) {
+		r = created(req, m, &entry, fd, flags); /* the fd is its */
+		if (r < 0)
+			entry_undo(m, &entry);
+	} else {
+		close_fd(fd);
+	}
+	if (r < 0)
+		(void)reply_error(req, r);
+}
+
+void op_release(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_release_in *in = REQUEST_BODY(req, struct fuse_release_in);
+
+	(void)m;
+	(void)node;
+	if (in)
+		files_release(&req->view->files, in->fh);
+	(void)reply_error(req, in ? 0 : -EINVAL);
+}

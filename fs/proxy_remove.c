@@ -1,0 +1,209 @@
+/* Names that go or move: unlink, rmdir, rename. */
+#include "ops.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "creds.h"
+
+/* What the kernel may still hold of a file whose name is about to go. */
+struct victim {
+	bool known; /* the kernel has looked it up */
+	struct node_info node;
+	struct stat st;
+	int fd; /* O_PATH: where the file may live on without a name that we know */
+};
+
+/*
+ * A plain file with one link is not held: an fd of ours would keep its blocks until the kernel's
+ * FORGET comes, and the caller of unlink() expects them to be free when it returns.
+ */
+static void victim_catch(struct medium *m, const struct node_info *dir, int dir_fd,
+			 const char *name, struct victim *v)
+{
+	*v = (struct victim){.fd = -EBADF};
+	if (nodes_find_name(&m->view->nodes, dir->index, name, &v->node) < 0)
+		return;
+	if (fstatat(dir_fd, name, &v->st, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	v->known = true;
+	if (S_ISDIR(v->st.st_mode) || v->st.st_nlink > 1)
+		v->fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* The name is gone: the node loses it, and with the last one becomes a deleted file. */
+static void victim_bury(struct medium *m, const struct node_info *dir, const char *name,
+			struct victim *v)
+{
+	bool gone = v->known && (S_ISDIR(v->st.st_mode) || v->st.st_nlink <= 1);
+	uint32_t left;
+
+	if (v->known)
+		nodes_pin(&m->view->nodes, v->node.index);
+	nodes_remove_name(&m->view->nodes, dir->index, name, gone, &left);
+	if (v->known && left == 0) {
+		v->st.st_nlink = S_ISDIR(v->st.st_mode) ? 0 : v->st.st_nlink - 1;
+		(void)clock_gettime(CLOCK_REALTIME_COARSE, &v->st.st_ctim);
+		nodes_set_flags(&m->view->nodes, v->node.index, NODE_NAMELESS, 0);
+		files_set_deleted(&m->view->files, v->node.index, &v->st, TAKE_FD(v->fd));
+	}
+	if (v->known)
+		nodes_unpin(&m->view->nodes, v->node.index);
+}
+
+static void victim_done(struct victim *v)
+{
+	v->fd = close_fd(v->fd);
+}
+
+static int remove_name(struct request *req, struct medium *m, const struct node_info *dir,
+		       const char *name, int flags)
+{
+	_cleanup_place_ struct place p = PLACE_NONE;
+	_cleanup_(victim_done) struct victim v = {.fd = -EBADF};
+	int r = resolve_dir(m, dir, &p);
+
+	if (r < 0)
+		return r;
+	creds_assume(req, m, true);
+	victim_catch(m, dir, p.fd, name, &v);
+	medium_written(m);
+	if (unlinkat(p.fd, name, flags) < 0)
+		return -errno;
+	if (v.known && S_ISDIR(v.st.st_mode)) {
+		uint8_t node_flags;
+
+		dirs_drop(&m->view->dirs, nodes_id(&m->view->nodes, v.node.index, &node_flags));
+	}
+	victim_bury(m, dir, name, &v);
+	return 0;
+}
+
+void op_unlink(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const char *name = request_name(req, 0);
+
+	(void)reply_error(req, name ? remove_name(req, m, node, name, 0) : -EINVAL);
+}
+
+void op_rmdir(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const char *name = request_name(req, 0);
+
+	(void)reply_error(req, name ? remove_name(req, m, node, name, AT_REMOVEDIR) : -EINVAL);
+}
+
+struct renaming {
+	const struct node_info *from_dir;
+	const struct node_info *to_dir;
+	const char *from;
+	const char *to;
+	unsigned flags;
+};
+
+static int rename_nodes(struct medium *m, const struct renaming *rn, struct victim *v)
+{
+	struct nodes *nodes = &m->view->nodes;
+
+	if (rn->flags & RENAME_EXCHANGE)
+		return nodes_exchange(nodes, rn->from_dir->index, rn->from, rn->to_dir->index,
+				      rn->to);
+	if (v->known)
+		victim_bury(m, rn->to_dir, rn->to, v);
+	return nodes_rename(nodes, rn->from_dir->index, rn->from, rn->to_dir->index, rn->to);
+}
+
+/* Two names of one file: rename(2) then does nothing, and both stay. */
+static bool same_file(int from_fd, const struct renaming *rn, const struct victim *v)
+{
+	struct stat st;
+
+	return v->known && !(rn->flags & RENAME_EXCHANGE) &&
+	       fstatat(from_fd, rn->from, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       st.st_dev == v->st.st_dev && st.st_ino == v->st.st_ino;
+}
+
+/* Whether paths through the moved thing change: only those through a directory. */
+static bool dir_moves(struct medium *m, const struct renaming *rn, const struct victim *v)
+{
+	struct node_info node;
+
+	if (nodes_find_name(&m->view->nodes, rn->from_dir->index, rn->from, &node) < 0)
+		return true;
+	return S_ISDIR(node.type) || (v->known && S_ISDIR(v->st.st_mode));
+}
+
+static int rename_in(struct request *req, struct medium *m, const struct renaming *rn)
+{
+	_cleanup_place_ struct place from = PLACE_NONE;
+	_cleanup_place_ struct place to = PLACE_NONE;
+	_cleanup_(victim_done) struct victim v = {.fd = -EBADF};
+	bool moves_dir;
+	int r = resolve_dir(m, rn->from_dir, &from);
+
+	if (r == 0)
+		r = resolve_dir(m, rn->to_dir, &to);
+	if (r < 0)
+		return r;
+	creds_assume(req, m, true);
+	victim_catch(m, rn->to_dir, to.fd, rn->to, &v);
+	if (same_file(from.fd, rn, &v))
+		return 0;
+	medium_written(m);
+	moves_dir = dir_moves(m, rn, &v);
+	if (moves_dir)
+		medium_rename_begin(m);
+	r = renameat2(from.fd, rn->from, to.fd, rn->to, rn->flags) < 0 ? -errno : 0;
+	if (r == 0) /* a name that cannot be kept is found again by the next lookup */
+		(void)rename_nodes(m, rn, &v);
+	if (moves_dir)
+		medium_rename_end(m);
+	return r;
+}
+
+static void rename_common(struct request *req, struct medium *m, const struct node_info *node,
+			  uint64_t new_dir, unsigned flags, size_t names_at)
+{
+	const char *from = request_name(req, names_at);
+	const char *to = from ? request_name(req, names_at + strlen(from) + 1) : NULL;
+	struct node_info to_dir;
+	int r = -EINVAL;
+
+	if (new_dir == NODE_ID_ROOT)
+		r = -EXDEV;
+	else if (to)
+		r = nodes_get(&m->view->nodes, new_dir, &to_dir);
+	if (r == 0 && to_dir.key.slot != m->slot)
+		r = -EXDEV;
+	if (r == 0) {
+		const struct renaming rn = {.from_dir = node,
+					    .to_dir = &to_dir,
+					    .from = from,
+					    .to = to,
+					    .flags = flags};
+
+		r = rename_in(req, m, &rn);
+	}
+	(void)reply_error(req, r);
+}
+
+void op_rename(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_rename_in *in = REQUEST_BODY(req, struct fuse_rename_in);
+
+	if (!in)
+		(void)reply_error(req, -EINVAL);
+	else
+		rename_common(req, m, node, in->newdir, 0, sizeof(*in));
+}
+
+void op_rename2(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_rename2_in *in = REQUEST_BODY(req, struct fuse_rename2_in);
+
+	if (!in)
+		(void)reply_error(req, -EINVAL);
+	else
+		rename_common(req, m, node, in->newdir, in->flags, sizeof(*in));
+}

@@ -1,0 +1,152 @@
+/* Extended attributes and ACLs, which are extended attributes to us. */
+#include "ops.h"
+
+#include <stdio.h>
+#include <sys/xattr.h>
+
+#include "creds.h"
+
+#ifndef FUSE_SETXATTR_ACL_KILL_SGID
+#define FUSE_SETXATTR_ACL_KILL_SGID (1 << 0)
+#endif
+
+#define XATTR_MAX 65536 /* XATTR_SIZE_MAX and XATTR_LIST_MAX of <linux/limits.h> */
+
+/*
+ * "/proc/self/fd/N/name": the l*xattr() calls have no *at() form before Linux 6.13. A deleted
+ * file is reached through its own fd, which the path then follows.
+ */
+struct xattr_place {
+	struct place place;
+	char path[LIMIT_NAME + 40];
+	bool follow;
+};
+
+static void xattr_place_done(struct xattr_place *xp)
+{
+	place_done(&xp->place);
+}
+#define _cleanup_xattr_place_ _cleanup_(xattr_place_done)
+#define XATTR_PLACE_NONE            \
+	{                           \
+		.place = PLACE_NONE \
+	}
+
+static int xattr_resolve(struct medium *m, const struct node_info *node, struct xattr_place *xp)
+{
+	int r = resolve(m, node, &xp->place);
+
+	if (r < 0)
+		return r;
+	xp->follow = !*xp->place.name;
+	(void)snprintf(xp->path, sizeof(xp->path), "/proc/self/fd/%d%s%s", xp->place.fd,
+		       xp->follow ? "" : "/", xp->place.name);
+	return 0;
+}
+
+/* Answers with a value or a list of n bytes, or only its size, as the caller asked. */
+static void reply_sized(struct request *req, const char *value, ssize_t n, uint32_t size)
+{
+	struct fuse_getxattr_out out = {.size = (uint32_t)MAX(n, 0)};
+
+	if (n < 0)
+		(void)reply_error(req, (int)n);
+	else if (size == 0)
+		(void)reply_data(req, &out, sizeof(out));
+	else if ((size_t)n > size)
+		(void)reply_error(req, -ERANGE);
+	else
+		(void)reply_data(req, value, (size_t)n);
+}
+
+static bool is_acl(const char *name)
+{
+	return streq(name, "system.posix_acl_access") || streq(name, "system.posix_acl_default");
+}
+
+void op_getxattr(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_getxattr_in *in = REQUEST_BODY(req, struct fuse_getxattr_in);
+	const char *name = request_text(req, sizeof(*in));
+	_cleanup_xattr_place_ struct xattr_place xp = XATTR_PLACE_NONE;
+	_cleanup_free_ char *value = NULL;
+	ssize_t n = in && name ? xattr_resolve(m, node, &xp) : -EINVAL;
+	size_t size = in ? MIN(in->size, (uint32_t)XATTR_MAX) : 0;
+
+	if (n == 0 && node->flags & NODE_MEDIUM_ROOT && root_medium_xattr(req, m, name, in->size))
+		return;
+	if (n == 0 && size > 0) {
+		value = malloc(size);
+		if (!value)
+			n = -ENOMEM;
+	}
+	if (n == 0) {
+		n = xp.follow ? getxattr(xp.path, name, value, size)
+			      : lgetxattr(xp.path, name, value, size);
+		if (n < 0)
+			n = -errno;
+	}
+	/* any other error than "has none" would make the kernel refuse access (fuse_get_acl) */
+	if (n == -EOPNOTSUPP && is_acl(name))
+		n = -ENODATA;
+	reply_sized(req, value, n, in ? in->size : 0);
+}
+
+void op_listxattr(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_getxattr_in *in = REQUEST_BODY(req, struct fuse_getxattr_in);
+	_cleanup_xattr_place_ struct xattr_place xp = XATTR_PLACE_NONE;
+	_cleanup_free_ char *list = NULL;
+	ssize_t n = in ? xattr_resolve(m, node, &xp) : -EINVAL;
+	size_t size = in ? MIN(in->size, (uint32_t)XATTR_MAX) : 0;
+
+	if (n == 0 && size > 0) {
+		list = malloc(size);
+		if (!list)
+			n = -ENOMEM;
+	}
+	if (n == 0) {
+		n = xp.follow ? listxattr(xp.path, list, size) : llistxattr(xp.path, list, size);
+		if (n < 0)
+			n = -errno;
+	}
+	reply_sized(req, list, n, in ? in->size : 0);
+}
+
+void op_setxattr(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const struct fuse_setxattr_in *in = REQUEST_BODY(req, struct fuse_setxattr_in);
+	const char *name = in ? request_text(req, sizeof(*in)) : NULL;
+	size_t value_at = name ? sizeof(*in) + strlen(name) + 1 : 0;
+	_cleanup_xattr_place_ struct xattr_place xp = XATTR_PLACE_NONE;
+	const char *value = req->body + value_at;
+	int r = name ? xattr_resolve(m, node, &xp) : -EINVAL;
+
+	if (r == 0 && req->body_size - value_at < in->size)
+		r = -EINVAL;
+	if (r == 0) {
+		creds_assume(req, m, !(in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID));
+		medium_written(m);
+		r = xp.follow ? setxattr(xp.path, name, value, in->size, (int)in->flags)
+			      : lsetxattr(xp.path, name, value, in->size, (int)in->flags);
+		if (r < 0)
+			r = -errno;
+	}
+	(void)reply_error(req, r);
+}
+
+void op_removexattr(struct request *req, struct medium *m, const struct node_info *node)
+{
+	const char *name = request_text(req, 0);
+	_cleanup_xattr_place_ struct xattr_place xp = XATTR_PLACE_NONE;
+	int r = name ? xattr_resolve(m, node, &xp) : -EINVAL;
+
+	if (r == 0) {
+		creds_assume(req, m, true);
+		medium_written(m);
+		r = xp.follow ? removexattr(xp.path, name) : lremovexattr(xp.path, name);
+		if (r < 0)
+			r = -errno;
+	}
+	(void)reply_error(req, r);
+}

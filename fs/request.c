@@ -1,0 +1,126 @@
+#include "request.h"
+
+#include <fcntl.h>
+
+#include "base/limits.h"
+#include "channel.h"
+#include "view_internal.h"
+
+const void *request_body(const struct request *req, size_t size)
+{
+	return req->body_size >= size ? req->body : NULL;
+}
+
+const char *request_text(const struct request *req, size_t offset)
+{
+	if (offset >= req->body_size || !memchr(req->body + offset, '\0', req->body_size - offset))
+		return NULL;
+	return req->body + offset;
+}
+
+const char *request_name(const struct request *req, size_t offset)
+{
+	const char *name = request_text(req, offset);
+
+	if (!name || !*name || strlen(name) > LIMIT_NAME || strchr(name, '/') || streq(name, ".") ||
+	    streq(name, ".."))
+		return NULL;
+	return name;
+}
+
+bool request_claim(struct request *req)
+{
+	return !atomic_exchange(&req->answered, true);
+}
+
+/* The one place where errno changes its sign on the way to the kernel. */
+static void header_fill(const struct request *req, struct fuse_out_header *out, int err,
+			size_t payload)
+{
+	*out = (struct fuse_out_header){
+		.len = (uint32_t)(sizeof(*out) + payload),
+		.error = err,
+		.unique = req->head->unique,
+	};
+}
+
+int reply_vector(struct request *req, struct iovec *iov, int count)
+{
+	struct fuse_out_header out;
+	size_t payload = 0;
+
+	if (!request_claim(req))
+		return -ECANCELED;
+	for (int i = 1; i < count; i++)
+		payload += iov[i].iov_len;
+	header_fill(req, &out, 0, payload);
+	iov[0] = (struct iovec){.iov_base = &out, .iov_len = sizeof(out)};
+	return channel_write(&req->view->channel, iov, count);
+}
+
+int reply_data(struct request *req, const void *data, size_t size)
+{
+	struct iovec iov[2] = {{0}, {.iov_base = (void *)data, .iov_len = size}};
+
+	return reply_vector(req, iov, size ? 2 : 1);
+}
+
+int reply_error(struct request *req, int err)
+{
+	struct fuse_out_header out;
+	struct iovec iov = {.iov_base = &out, .iov_len = sizeof(out)};
+
+	if (!request_claim(req))
+		return -ECANCELED;
+	header_fill(req, &out, err, 0);
+	return channel_write(&req->view->channel, &iov, 1);
+}
+
+/* Fills the data pipe from the file; returns how many bytes, or -errno. */
+static ssize_t splice_fill(struct channel_pipe *pipe, int fd, off_t offset, size_t size)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		loff_t at = offset + (off_t)done;
+		ssize_t n = splice(fd, &at, pipe->data[1], NULL, size - done, SPLICE_F_NONBLOCK);
+
+		if (n == 0)
+			break;
+		if (n < 0 && done == 0)
+			return -errno;
+		if (n < 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+int reply_splice(struct request *req, int fd, off_t offset, size_t size)
+{
+	struct channel_pipe *pipe = channel_pipe_get(size);
+	struct fuse_out_header out;
+	ssize_t n;
+	int r;
+
+	if (!pipe)
+		return -EAGAIN;
+	n = splice_fill(pipe, fd, offset, size);
+	if (n < 0) {
+		channel_pipe_reset(pipe);
+		return n == -EINVAL ? -EAGAIN : (int)n;
+	}
+	if (!request_claim(req)) {
+		channel_pipe_reset(pipe);
+		return -ECANCELED;
+	}
+	header_fill(req, &out, 0, (size_t)n);
+	r = channel_splice(&req->view->channel, pipe, &out, (size_t)n);
+	if (r < 0 && r != -ECANCELED) {
+		struct iovec iov = {.iov_base = &out, .iov_len = sizeof(out)};
+
+		header_fill(req, &out, -EIO, 0);
+		(void)channel_write(&req->view->channel, &iov, 1);
+	}
+	return r;
+}

@@ -1,0 +1,61 @@
+/*
+ * One request of the kernel, from the read of /dev/fuse to its reply. A request is answered at
+ * most once: by its handler, or by the gate when the medium is fenced while the handler is stuck
+ * on a dead device. Whoever claims it first replies; the other's reply is dropped.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <sys/uio.h>
+
+#include "base/list.h"
+#include "fs/wire.h"
+
+struct view;
+struct medium;
+
+struct request {
+	struct view *view;
+	const struct fuse_in_header *head;
+	const char *body; /* behind the header; may be hostile: see request_body() */
+	size_t body_size;
+	struct medium *medium; /* whose gate it has passed, or NULL */
+	struct list link;      /* medium->running or medium->waiting; under the medium's lock */
+	atomic_bool answered;
+	bool allocated; /* a copy that waited in a queue, freed when handled */
+	bool unchecked; /* the kernel checked access before the root's attributes were known */
+};
+
+/* The body as a structure of the given size, or NULL when the request is too short for it. */
+const void *request_body(const struct request *req, size_t size);
+#define REQUEST_BODY(req, type) ((const type *)request_body((req), sizeof(type)))
+
+/*
+ * The name at the given offset of the body: NUL terminated within the request, no '/', not
+ * empty, not "." or "..", at most 255 bytes. NULL otherwise. The kernel promises as much
+ * (fs/namei.c); a server must not rely on it.
+ */
+const char *request_name(const struct request *req, size_t offset);
+
+/* Any text at the offset that is terminated within the request, or NULL. */
+const char *request_text(const struct request *req, size_t offset);
+
+/* Claims the right to answer. False: somebody else has answered already. */
+bool request_claim(struct request *req);
+
+/*
+ * Replies. Each claims the request first and returns -ECANCELED when it was answered already or
+ * when the kernel does not know it any more (ENOENT): what the reply would have handed over
+ * (lookups, open files) is then still ours and the caller takes it back. Never blocks on a
+ * device; no lock may be held.
+ */
+int reply_error(struct request *req, int err); /* err: 0 or negative errno */
+int reply_data(struct request *req, const void *data, size_t size);
+int reply_vector(struct request *req, struct iovec *iov, int count); /* iov[0] is filled in */
+
+/*
+ * Answers with size bytes of the file at the offset, through a pipe and without a copy in this
+ * process. Returns like the others, or -EAGAIN when splicing is not possible here and nothing
+ * was answered.
+ */
+int reply_splice(struct request *req, int fd, off_t offset, size_t size);

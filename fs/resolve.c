@@ -1,0 +1,273 @@
+#include "resolve.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+
+#include "view_internal.h"
+
+#define RESOLVE_TRIES 50
+
+void place_done(struct place *p)
+{
+	if (p->dir)
+		dirs_put(&p->view->dirs, p->dir);
+	if (p->loan.fd >= 0)
+		files_return(&p->view->files, &p->loan);
+	*p = (struct place)PLACE_NONE;
+}
+
+/* One system call from a directory above; nothing can lead out of the medium. */
+static int open_beneath(int fd, const char *path)
+{
+	struct open_how how = {
+		.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
+			   RESOLVE_NO_XDEV,
+	};
+	int r = (int)syscall(SYS_openat2, fd, path, &how, sizeof(how));
+
+	return r < 0 ? -errno : r;
+}
+
+static int dir_fd(struct medium *m, uint32_t index, struct dir **ret_dir, unsigned depth);
+
+/* Opens a directory by its path from the root, in pieces if that is longer than PATH_MAX. */
+static int dir_open(struct medium *m, uint32_t index, unsigned depth)
+{
+	_cleanup_free_ struct node_path *path = malloc(sizeof(*path));
+	struct dir *base = NULL;
+	int fd;
+	int r;
+
+	if (!path)
+		return -ENOMEM;
+	if (depth > 256)
+		return -ENAMETOOLONG;
+	r = nodes_dir_path(&m->view->nodes, index, path);
+	if (r < 0)
+		return r;
+	fd = dir_fd(m, path->base, &base, depth + 1);
+	if (fd < 0)
+		return fd;
+	r = open_beneath(fd, path->path);
+	if (base)
+		dirs_put(&m->view->dirs, base);
+	return r;
+}
+
+/* Whether directories stand still, and the count by which a later look can tell that they did. */
+static bool still(struct medium *m, unsigned *ret_done)
+{
+	*ret_done = atomic_load(&m->renames_done);
+	return atomic_load(&m->renames_running) == 0;
+}
+
+static bool still_since(struct medium *m, unsigned done)
+{
+	unsigned now;
+
+	return still(m, &now) && now == done;
+}
+
+/* The fd of a directory: the medium's root, or from the cache (then ret_dir is set). */
+static int dir_fd(struct medium *m, uint32_t index, struct dir **ret_dir, unsigned depth)
+{
+	uint8_t flags;
+	uint64_t nodeid = nodes_id(&m->view->nodes, index, &flags);
+
+	if (flags & NODE_MEDIUM_ROOT)
+		return m->root_fd;
+	*ret_dir = dirs_find(&m->view->dirs, nodeid);
+	while (!*ret_dir) {
+		unsigned done;
+		bool was_still = still(m, &done);
+		int fd = dir_open(m, index, depth);
+
+		if (was_still && still_since(m, done)) {
+			if (fd < 0)
+				return fd == -ENOENT || fd == -ENOTDIR ? -ESTALE : fd;
+			*ret_dir = dirs_add(&m->view->dirs, m, nodeid, fd);
+			return *ret_dir ? fd : -ENOMEM;
+		}
+		close_fd(fd);
+		medium_rename_wait(m);
+	}
+	return (*ret_dir)->fd;
+}
+
+int resolve_dir(struct medium *m, const struct node_info *node, struct place *ret_place)
+{
+	struct place p = PLACE_NONE;
+
+	p.view = m->view;
+	p.fd = dir_fd(m, node->index, &p.dir, 0);
+	if (p.fd == -ESTALE && files_borrow(&m->view->files, node->index, &p.loan) == 0)
+		p.fd = p.loan.fd;
+	if (p.fd < 0)
+		return p.fd;
+	*ret_place = p;
+	return 0;
+}
+
+/* The number-th name of the node, or -ENOENT when it has no more. */
+static int place_by_name(struct medium *m, uint32_t index, unsigned number, struct place *p)
+{
+	uint32_t parent;
+	int r = nodes_name(&m->view->nodes, index, number, &parent, p->name);
+
+	if (r < 0)
+		return r;
+	p->fd = dir_fd(m, parent, &p->dir, 0);
+	return p->fd < 0 ? p->fd : 0;
+}
+
+int resolve(struct medium *m, const struct node_info *node, struct place *ret_place)
+{
+	struct place p = PLACE_NONE;
+	int r = 0;
+
+	p.view = m->view;
+	if (node->flags & NODE_MEDIUM_ROOT) {
+		p.fd = m->root_fd;
+	} else {
+		r = place_by_name(m, node->index, 0, &p);
+		if (r < 0) {
+			p.name[0] = '\0';
+			r = files_borrow(&m->view->files, node->index, &p.loan);
+			p.fd = p.loan.fd;
+		}
+	}
+	if (r < 0)
+		return -ESTALE;
+	*ret_place = p;
+	return 0;
+}
+
+bool resolve_same(struct medium *m, const struct node_info *node, const struct stat *st)
+{
+	if ((st->st_mode & S_IFMT) != node->type)
+		return false;
+	if (node->flags & (NODE_BY_NAME | NODE_MEDIUM_ROOT))
+		return true;
+	return st->st_ino == node->key.ino &&
+	       (st->st_dev == m->devs[0] ? node->key.dev == 0 : node->key.dev != 0);
+}
+
+/* How a node is tried under one of its names. Returns -ESTALE to go on with the next. */
+typedef int (*try_fn)(struct medium *m, const struct node_info *node, const struct place *p,
+		      void *data);
+
+static int try_names(struct medium *m, const struct node_info *node, try_fn fn, void *data)
+{
+	for (int i = 0; i < RESOLVE_TRIES; i++) {
+		unsigned done;
+		bool was_still = still(m, &done);
+
+		for (unsigned number = 0;; number++) {
+			_cleanup_place_ struct place p = PLACE_NONE;
+			int r;
+
+			p.view = m->view;
+			r = place_by_name(m, node->index, number, &p);
+			if (r == -ENOENT)
+				break;
+			if (r == 0)
+				r = fn(m, node, &p, data);
+			if (r != -ESTALE && r != -ENOENT)
+				return r;
+		}
+		/* a file's own rename is not counted, so once more without a reason */
+		if (i > 0 && was_still && still_since(m, done))
+			break;
+		medium_rename_wait(m);
+	}
+	return -ESTALE;
+}
+
+static int try_stat(struct medium *m, const struct node_info *node, const struct place *p,
+		    void *data)
+{
+	struct stat st;
+
+	if (fstatat(p->fd, p->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (!resolve_same(m, node, &st))
+		return -ESTALE;
+	*(struct stat *)data = st;
+	return 0;
+}
+
+int resolve_stat(struct medium *m, const struct node_info *node, struct stat *ret_st)
+{
+	struct file_loan loan;
+	int r;
+
+	if (node->flags & NODE_MEDIUM_ROOT)
+		return fstat(m->root_fd, ret_st) < 0 ? -errno : 0;
+	if (files_borrow(&m->view->files, node->index, &loan) == 0) {
+		r = fstat(loan.fd, ret_st) < 0 ? -errno : 0;
+		files_return(&m->view->files, &loan);
+		return r;
+	}
+	r = try_names(m, node, try_stat, ret_st);
+	if (r == -ESTALE && files_deleted_attr(&m->view->files, node->index, ret_st) == 0)
+		return 0;
+	return r;
+}
+
+struct open_try {
+	int flags;
+	int fd;
+};
+
+static int try_open(struct medium *m, const struct node_info *node, const struct place *p,
+		    void *data)
+{
+	struct open_try *try = data;
+	struct stat st;
+	int fd = openat(p->fd, p->name, try->flags | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0 || !resolve_same(m, node, &st)) {
+		close_fd(fd);
+		return -ESTALE;
+	}
+	try->fd = fd;
+	return 0;
+}
+
+/* A deleted file once more, through an fd of it. */
+static int reopen(struct medium *m, const struct node_info *node, int flags)
+{
+	struct file_loan loan;
+	char path[40];
+	int fd;
+
+	if (files_borrow(&m->view->files, node->index, &loan) < 0)
+		return -ESTALE;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", loan.fd);
+	fd = open(path, flags | O_CLOEXEC);
+	if (fd < 0)
+		fd = -errno;
+	files_return(&m->view->files, &loan);
+	return fd;
+}
+
+int resolve_open(struct medium *m, const struct node_info *node, int flags)
+{
+	struct open_try try = {.flags = flags, .fd = -EBADF};
+	int r;
+
+	if (node->flags & NODE_MEDIUM_ROOT) {
+		int fd = openat(m->root_fd, ".", flags | O_NOFOLLOW | O_CLOEXEC);
+
+		return fd < 0 ? -errno : fd;
+	}
+	r = try_names(m, node, try_open, &try);
+	if (r == -ESTALE)
+		return reopen(m, node, flags);
+	return r < 0 ? r : try.fd;
+}

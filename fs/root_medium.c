@@ -1,0 +1,177 @@
+/* A medium's directory as seen from the root: what can be said of it without its filesystem. */
+#include "ops.h"
+
+#include <stdio.h>
+
+#define XATTR_PREFIX "user.hotplugfs."
+
+void root_medium_attr(struct medium *m, struct fuse_attr *ret_attr, bool *ret_known)
+{
+	const struct node_info node = {.flags = NODE_MEDIUM_ROOT};
+	struct stat st = {.st_mode = S_IFDIR | 0755, .st_nlink = 2, .st_blksize = 4096};
+
+	pthread_mutex_lock(&m->lock);
+	if (m->root_known) {
+		st = m->root_attr;
+	} else {
+		st.st_atim.tv_sec = (time_t)m->facts.appeared_s;
+		st.st_mtim = st.st_ctim = st.st_atim;
+	}
+	*ret_known = m->root_known;
+	attr_fill(m, &node, &st, ret_attr);
+	pthread_mutex_unlock(&m->lock);
+}
+
+int root_medium_entry(struct view *view, struct medium *m, struct fuse_entry_out *ret_entry)
+{
+	const struct node_key key = {.slot = m->slot};
+	struct fuse_entry_out entry = {.entry_valid = WIRE_FOREVER_S};
+	bool known;
+	int r = nodes_lookup(&view->nodes, 0, NULL, &key, S_IFDIR, NODE_MEDIUM_ROOT, &entry.nodeid);
+
+	if (r < 0)
+		return r;
+	root_medium_attr(m, &entry.attr, &known);
+	/* attributes that are made up, or that somebody may be changing now, are asked for again */
+	entry.attr_valid = 0;
+	*ret_entry = entry;
+	return 0;
+}
+
+bool root_medium_xattr(struct request *req, struct medium *m, const char *name, uint32_t size)
+{
+	struct fuse_getxattr_out out = {0};
+	char value[LIMIT_LABEL] = "";
+	bool found = false;
+
+	if (strncmp(name, XATTR_PREFIX, strlen(XATTR_PREFIX)) != 0)
+		return false;
+	pthread_mutex_lock(&m->lock);
+	for (unsigned i = 0; i < m->facts.text_count && !found; i++) {
+		found = streq(name + strlen(XATTR_PREFIX), m->facts.texts[i].key);
+		if (found)
+			(void)STR_COPY(value, m->facts.texts[i].value);
+	}
+	pthread_mutex_unlock(&m->lock);
+	out.size = (uint32_t)strlen(value);
+	if (!found)
+		return false;
+	if (size == 0)
+		(void)reply_data(req, &out, sizeof(out));
+	else if (out.size > size)
+		(void)reply_error(req, -ERANGE);
+	else
+		(void)reply_data(req, value, out.size);
+	return true;
+}
+
+static void answer_getattr(struct request *req, struct medium *m)
+{
+	struct fuse_attr_out out = {0};
+	bool known;
+
+	root_medium_attr(m, &out.attr, &known);
+	if (known)
+		out.attr_valid = WIRE_FOREVER_S;
+	(void)reply_data(req, &out, sizeof(out));
+}
+
+static void answer_statx(struct request *req, struct medium *m)
+{
+	struct wire_statx_out out = {0};
+	struct fuse_attr attr;
+	bool known;
+
+	root_medium_attr(m, &attr, &known);
+	if (known)
+		out.attr_valid = WIRE_FOREVER_S;
+	attr_to_statx(&attr, &out.stat);
+	(void)reply_data(req, &out, sizeof(out));
+}
+
+/* The sizes of the last mount, or those that the probe read from the superblock. */
+static bool answer_statfs(struct request *req, struct medium *m)
+{
+	struct fuse_statfs_out out = {0};
+	bool known;
+
+	pthread_mutex_lock(&m->lock);
+	known = m->space_known || m->facts.total_bytes > 0;
+	if (m->space_known) {
+		out.st = (struct fuse_kstatfs){
+			.blocks = m->space.f_blocks,
+			.bfree = m->space.f_bfree,
+			.bavail = m->space.f_bavail,
+			.files = m->space.f_files,
+			.ffree = m->space.f_ffree,
+			.bsize = (uint32_t)m->space.f_bsize,
+			.namelen = (uint32_t)m->space.f_namelen,
+			.frsize = (uint32_t)m->space.f_frsize,
+		};
+	} else if (known) {
+		uint32_t block = m->facts.block_size ? m->facts.block_size : 4096;
+
+		out.st = (struct fuse_kstatfs){
+			.blocks = m->facts.total_bytes / block,
+			.bfree = m->facts.free_bytes / block,
+			.bavail = m->facts.free_bytes / block,
+			.bsize = block,
+			.namelen = LIMIT_NAME,
+			.frsize = block,
+		};
+	}
+	pthread_mutex_unlock(&m->lock);
+	if (known)
+		(void)reply_data(req, &out, sizeof(out));
+	return known;
+}
+
+/* `ls -l` asks for ACLs and labels: nobody mounts a disk for that. Others' names do. */
+static bool answer_getxattr(struct request *req, struct medium *m)
+{
+	const struct fuse_getxattr_in *in = REQUEST_BODY(req, struct fuse_getxattr_in);
+	const char *name = in ? request_text(req, sizeof(*in)) : NULL;
+
+	if (!name)
+		return false;
+	if (root_medium_xattr(req, m, name, in->size))
+		return true;
+	if (strncmp(name, "system.", 7) != 0 && strncmp(name, "security.", 9) != 0)
+		return false;
+	(void)reply_error(req, -ENODATA);
+	return true;
+}
+
+static void answer_listxattr(struct request *req)
+{
+	const struct fuse_getxattr_in *in = REQUEST_BODY(req, struct fuse_getxattr_in);
+	struct fuse_getxattr_out out = {0};
+
+	if (!in)
+		(void)reply_error(req, -EINVAL);
+	else
+		(void)reply_data(req, &out, in->size ? 0 : sizeof(out));
+}
+
+bool root_medium_answer(struct request *req, struct medium *m)
+{
+	if (gate_is_open(m))
+		return false;
+	switch (req->head->opcode) {
+	case FUSE_GETATTR:
+		answer_getattr(req, m);
+		return true;
+	case WIRE_STATX:
+		answer_statx(req, m);
+		return true;
+	case FUSE_STATFS:
+		return answer_statfs(req, m);
+	case FUSE_GETXATTR:
+		return answer_getxattr(req, m);
+	case FUSE_LISTXATTR:
+		answer_listxattr(req);
+		return true;
+	default:
+		return false;
+	}
+}
