@@ -10,19 +10,21 @@
 
 enum link_type {
 	/* broker -> server */
-	LINK_ADD = 1,	/* info: a medium; not visible before the announcer's mkdir */
-	LINK_UPDATE,	/* info: the same medium, with other state, reason, options, owner, sizes */
-	LINK_ROOT,	/* id, err; fd: the mounted root. Answer to WANT_MOUNT; requests go on */
-	LINK_CLOSE,	/* id, flags: stop using the filesystem. Answered by CLOSED */
-	LINK_OPEN,	/* id: after a CLOSE that the broker gave up: go on with the old root */
-	LINK_REMOVE,	/* id, err: fence: every request, waiting or new, ends with err */
-	LINK_FORGET,	/* id: the name is gone, drop the medium */
+	LINK_ADD = 1, /* info: a medium; not visible before the announcer's mkdir. Answer: ADDED */
+	LINK_UPDATE,  /* info: the same medium, with other state, reason, options, owner, sizes */
+	LINK_ROOT,    /* id, err; fd: the mounted root. Answer to WANT_MOUNT; requests go on */
+	LINK_CLOSE,   /* id, flags: stop using the filesystem. Answered by CLOSED */
+	LINK_OPEN,    /* id: after a CLOSE that the broker gave up: go on with the old root */
+	LINK_REMOVE,  /* id, err: fence: every request, waiting or new, ends with err */
+	LINK_FORGET,  /* id: the name is gone, drop the medium */
 	LINK_ANNOUNCER, /* pid: the process whose mkdir and rmdir in the root are ours */
-	LINK_START, /* ANNOUNCER and what else is to be known has been sent: serve requests from now on */
-	LINK_QUIT,	/* finish running requests, then exit */
-	LINK_SETTINGS,	/* flags: LINK_SETTINGS_*, idle_timeout_ms: in force from now on */
+	LINK_START, /* ANNOUNCER and what else is to be known has been sent: serve requests from now
+		       on */
+	LINK_QUIT,  /* finish running requests, then exit */
+	LINK_SETTINGS, /* flags: LINK_SETTINGS_*, idle_timeout_ms: in force from now on */
 
 	/* server -> broker */
+	LINK_ADDED,	 /* id: the medium is known, also the announcer: its mkdir may come */
 	LINK_READY,	 /* flags: features of the connection (LINK_FEATURE_*); INIT is done */
 	LINK_WANT_MOUNT, /* id: a request waits for the filesystem */
 	LINK_USE,  /* id, writers, openers, flags (LINK_USE_*): counts changed between 0 and more */
