@@ -8,6 +8,8 @@
 #include "base/log.h"
 #include "base/util.h"
 
+#define CONFIG_SOCKET_DEFAULT "/run/hotplugfs/control.sock"
+
 enum durability {
 	DURABILITY_LAZY,   /* the kernel writes back when it likes */
 	DURABILITY_CLOSE,  /* a sync in the background one second after the last writer closed */
@@ -49,7 +51,7 @@ struct config {
 	uint64_t idle_timeout_ms; /* 0: never unmount when idle */
 	uint64_t probe_timeout_ms;
 	uint64_t mount_timeout_ms;
-	bool read_only;
+	bool read_only; /* unless a rule says read-only = no */
 	bool passthrough;
 	bool exec; /* default false: the view is noexec */
 	enum durability durability;
@@ -81,12 +83,21 @@ int config_set(struct config *config, const char *key, const char *value, char *
  * Reads an INI file into config: section [hotplugfs] (or none) with global settings, any number
  * of [match TITLE] sections. Returns 0, or -EINVAL and one line "file:line: what" in error (no
  * newline), or -errno (then error says "file: cannot open: ..."). Never half: on failure throw
- * config away. Repeated settings, unknown keys and unknown sections are errors.
+ * config away. Repeated settings, unknown keys and sections, and rules without a condition or
+ * without a setting are errors. A ';' after a blank begins a comment. A line has at most 197 bytes
+ * (libinih).
  */
 int config_read_file(struct config *config, const char *path, char *error, size_t error_size);
 
-/* "USER", "UID", "USER:GROUP", "UID:GID", with names from the user database. 0 or -EINVAL. */
+/*
+ * "USER", "UID", "USER:GROUP", "UID:GID", with names from the user database. Without a group it is
+ * the user's own; that of a number without an entry is the same number. Returns 0, or -EINVAL with
+ * what is wrong in error.
+ */
 int owner_parse(const char *text, struct owner *ret_owner, char *error, size_t error_size);
 
-/* "10", "500ms", "2s", "5min", "1h", and "never" or "0" -> 0. Returns 0 or -EINVAL. Pure. */
+/*
+ * "10", "500ms", "2s", "5min", "1h", and "never" or "0" -> 0; at most a year. Returns 0 or -EINVAL.
+ * Pure.
+ */
 int duration_parse(const char *text, uint64_t *ret_ms);

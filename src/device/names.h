@@ -32,11 +32,13 @@ int names_new(const char *state_dir, struct names **ret_names);
 struct names *names_free(struct names *names);
 
 /*
- * Gives a name to an identity (UUID plus blockdev.hwid: "what disk is this"). The base name when
+ * Gives a name to an identity (UUID plus blockdev.hwid: "what disk is this"). base comes from
+ * name_base(). The base name when
  * no other identity holds it now or owns it from an earlier contest, else base plus "-" and six
  * base-32 characters of the identity's hash. From the first contest on both owners are
- * remembered, so that the result does not depend on the order of plugging. The name stays taken
- * until names_release(). Returns 0, or -ENOMEM.
+ * remembered, so that the result does not depend on the order of plugging. A second medium with the
+ * same identity (a copy on hardware that cannot be told apart) gets a number after the suffix. The
+ * name stays taken until names_release(). Returns 0, or -ENOMEM.
  */
 int names_assign(struct names *names, const char *base, const char *identity,
 		 char ret_name[LIMIT_NAME + 1]);
