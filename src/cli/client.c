@@ -30,7 +30,7 @@ static const char *socket_path(const struct arguments *args)
 	const char *path = arguments_value(args, "socket");
 
 	if (!path)
-		path = getenv("HOTPLUGFS_SOCKET");
+		path = secure_getenv("HOTPLUGFS_SOCKET");
 	return path && *path ? path : CONTROL_SOCKET_DEFAULT;
 }
 
@@ -57,7 +57,7 @@ static void connect_explain(const struct command *command, const char *path, int
 			    QUOTE(path));
 	else
 		error_print(command, "cannot connect to the socket %s: %s", QUOTE(path),
-			    strerror(-err));
+			    error_text(-err));
 }
 
 int client_open(const struct arguments *args, struct client **ret_client)
@@ -127,7 +127,7 @@ static int request_send(struct client *client, struct json_object *request)
 	if (r == 0)
 		r = send_all(client->fd, "\n", 1);
 	if (r < 0)
-		error_print(client->command, "cannot ask the daemon: %s", strerror(-r));
+		error_print(client->command, "cannot ask the daemon: %s", error_text(-r));
 	return r;
 }
 
@@ -231,7 +231,8 @@ static void read_explain(const struct client *client, int err)
 	else if (err == -EPIPE)
 		error_print(client->command, "standard output was closed");
 	else if (err != -ETIMEDOUT)
-		error_print(client->command, "cannot read the daemon's answer: %s", strerror(-err));
+		error_print(client->command, "cannot read the daemon's answer: %s",
+			    error_text(-err));
 }
 
 static int object_read(struct client *client, uint64_t timeout_ms, struct json_object **ret_object)

@@ -30,10 +30,11 @@ static const char *const verdict_names[] = {
 
 static void print_text(const struct doctor_check *check, const struct doctor_finding *finding)
 {
-	printf("%-4s  %-14s  %s\n", verdict_names[finding->verdict], check->name, finding->found);
-	printf("%22smeans: %s\n", "", check->meaning);
+	(void)printf("%-4s  %-14s  %s\n", verdict_names[finding->verdict], check->name,
+		     finding->found);
+	(void)printf("%22smeans: %s\n", "", check->meaning);
 	if (*finding->advice)
-		printf("%22sdo:    %s\n", "", finding->advice);
+		(void)printf("%22sdo:    %s\n", "", finding->advice);
 }
 
 static void add_json(struct json_object *array, const struct doctor_check *check,
@@ -84,8 +85,8 @@ static enum exit_status doctor_run(const struct arguments *args)
 	if (json)
 		json_print(json);
 	else
-		printf("%zu ok, %zu to look at, %zu failed\n", counts[DOCTOR_OK],
-		       counts[DOCTOR_WARN], counts[DOCTOR_FAIL]);
+		(void)printf("%zu ok, %zu to look at, %zu failed\n", counts[DOCTOR_OK],
+			     counts[DOCTOR_WARN], counts[DOCTOR_FAIL]);
 	json_object_put(json);
 	return counts[DOCTOR_FAIL] ? EXIT_FAILED : EXIT_DONE;
 }

@@ -8,6 +8,8 @@
 #include <sys/mount.h>
 #include <sys/syscall.h>
 
+#include "cli/output.h"
+
 /* Reports a call that returned r, a new fd that ends with the process, or failed with errno. */
 static void report(int r, enum doctor_verdict missing, struct doctor_finding *finding)
 {
@@ -19,7 +21,7 @@ static void report(int r, enum doctor_verdict missing, struct doctor_finding *fi
 				     ? "use a newer kernel, or allow it in the seccomp profile"
 				     : "allow it in the container's seccomp profile and "
 				       "capabilities",
-			     "%s", strerror(errno));
+			     "%s", error_text(errno));
 }
 
 static void check_unshare(const struct config *config, struct doctor_finding *finding)

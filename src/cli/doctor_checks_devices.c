@@ -9,6 +9,7 @@
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 
+#include "cli/output.h"
 #include "device/blockdev.h"
 
 static void check_sysfs(const struct config *config, struct doctor_finding *finding)
@@ -96,7 +97,7 @@ static void nodes_report(const struct nodes *nodes, const char *dir, struct doct
 				       "MAJOR:* rw'; MAJOR of USB disks is 8, of SD cards 179"
 				     : "run it as root or with CAP_DAC_READ_SEARCH",
 			     "%s/%s cannot be opened: %s (%u of %u)", dir, nodes->refused_kname,
-			     strerror(nodes->refused_errno), nodes->refused,
+			     error_text(nodes->refused_errno), nodes->refused,
 			     nodes->refused + nodes->opened);
 	else if (nodes->missing)
 		doctor_found(finding, DOCTOR_WARN,
@@ -119,7 +120,7 @@ static void check_nodes(const struct config *config, struct doctor_finding *find
 
 	if (dev_fd < 0) {
 		doctor_found(finding, DOCTOR_FAIL, "give the right directory with --dev", "%s: %s",
-			     config->dev_dir, strerror(errno));
+			     config->dev_dir, error_text(errno));
 		return;
 	}
 	(void)blockdev_each(sysfs_fd, node_try, &nodes);

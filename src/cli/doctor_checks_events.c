@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "base/loop.h"
+#include "cli/output.h"
 #include "device/blockdev.h"
 #include "device/uevent.h"
 
@@ -96,7 +97,7 @@ static void event_test(int fd, const struct choice *choice, struct doctor_findin
 			     EVENT_WAIT_MS);
 	else
 		doctor_found(finding, DOCTOR_FAIL, NULL, "the test with %s failed: %s",
-			     choice->kname, strerror(-r));
+			     choice->kname, error_text(-r));
 }
 
 static void check_events(const struct config *config, struct doctor_finding *finding)
@@ -108,7 +109,7 @@ static void check_events(const struct config *config, struct doctor_finding *fin
 	(void)config;
 	if (fd < 0)
 		doctor_found(finding, DOCTOR_FAIL, "allow AF_NETLINK sockets",
-			     "no socket for events: %s", strerror(-fd));
+			     "no socket for events: %s", error_text(-fd));
 	else if (blockdev_each(sysfs_fd, choose, &choice) <= 0)
 		untested(finding, "not tested: there is no unused loop or ram device");
 	else

@@ -17,6 +17,8 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 
+#include "cli/output.h"
+
 /* Bits of the INIT flags, newer than many installed headers. */
 enum init_bit {
 	BIT_INIT_EXT = 30,
@@ -201,7 +203,7 @@ static void check_device(const struct config *config, struct doctor_finding *fin
 	else
 		doctor_found(finding, DOCTOR_FAIL,
 			     "container: start it with --device /dev/fuse; host: modprobe fuse",
-			     "/dev/fuse cannot be opened: %s", strerror(errno));
+			     "/dev/fuse cannot be opened: %s", error_text(errno));
 }
 
 static void connection_failed(int err, struct doctor_finding *finding)
@@ -209,12 +211,12 @@ static void connection_failed(int err, struct doctor_finding *finding)
 	doctor_found(finding, DOCTOR_FAIL,
 		     err == -EPERM ? "run it with CAP_SYS_ADMIN (container: --cap-add SYS_ADMIN)"
 				   : "see the checks above",
-		     "FUSE cannot be mounted: %s", strerror(-err));
+		     "FUSE cannot be mounted: %s", error_text(-err));
 }
 
 static void check_mount(const struct config *config, struct doctor_finding *finding)
 {
-	struct connection c;
+	struct connection c = {0};
 	int r = connection_make(&c);
 
 	(void)config;
@@ -227,7 +229,7 @@ static void check_mount(const struct config *config, struct doctor_finding *find
 
 static void check_passthrough(const struct config *config, struct doctor_finding *finding)
 {
-	struct connection c;
+	struct connection c = {0};
 	int r = connection_make(&c);
 
 	(void)config;
@@ -250,7 +252,7 @@ static void check_passthrough(const struct config *config, struct doctor_finding
 	else if (r < 0)
 		doctor_found(finding, DOCTOR_WARN, NULL,
 			     "the kernel offers it, but a file could not be registered: %s",
-			     strerror(-r));
+			     error_text(-r));
 	else
 		doctor_found(finding, DOCTOR_OK, NULL, "works, tried with a file");
 }
@@ -259,7 +261,7 @@ static void check_passthrough(const struct config *config, struct doctor_finding
 static void check_bit(enum init_bit bit, enum doctor_verdict missing, const char *advice,
 		      struct doctor_finding *finding)
 {
-	struct connection c;
+	struct connection c = {0};
 	int r = connection_make(&c);
 
 	if (r < 0) {

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 
 #include "base/log.h"
+#include "cli/output.h"
 
 /* Reads the start of a small file, without the newline at its end. Returns its length or -errno. */
 static int text_read(const char *path, char *text, size_t size)
@@ -104,7 +105,7 @@ static void check_seccomp(const struct config *config, struct doctor_finding *fi
 		doctor_found(finding, DOCTOR_WARN,
 			     "use a kernel with CONFIG_SECCOMP_FILTER, and a profile that allows "
 			     "seccomp(2)",
-			     "filters cannot be installed: %s", strerror(errno));
+			     "filters cannot be installed: %s", error_text(errno));
 	else
 		doctor_found(finding, DOCTOR_OK, NULL, "filters can be installed%s",
 			     filtered ? "; this process is under one already" : "");

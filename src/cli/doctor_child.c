@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "base/loop.h"
+#include "cli/output.h"
 
 void doctor_found(struct doctor_finding *finding, enum doctor_verdict verdict, const char *advice,
 		  const char *fmt, ...)
@@ -89,7 +90,7 @@ void doctor_run_check(const struct doctor_check *check, const struct config *con
 
 	*ret_finding = (struct doctor_finding){.verdict = DOCTOR_FAIL};
 	if (pipe2(fds, O_CLOEXEC) < 0) {
-		doctor_found(ret_finding, DOCTOR_FAIL, NULL, "no pipe: %s", strerror(errno));
+		doctor_found(ret_finding, DOCTOR_FAIL, NULL, "no pipe: %s", error_text(errno));
 		return;
 	}
 	pid = fork();
@@ -99,7 +100,7 @@ void doctor_run_check(const struct doctor_check *check, const struct config *con
 	}
 	close_fd(fds[1]);
 	if (pid < 0)
-		doctor_found(ret_finding, DOCTOR_FAIL, NULL, "no process: %s", strerror(errno));
+		doctor_found(ret_finding, DOCTOR_FAIL, NULL, "no process: %s", error_text(errno));
 	else
 		child_collect(pid, fds[0], ret_finding);
 	close_fd(fds[0]);

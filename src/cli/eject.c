@@ -35,7 +35,7 @@ static enum exit_status eject_run(const struct arguments *args)
 	/* Writing out a slow disk takes as long as it takes; the daemon has the deadlines. */
 	if (client_call(client, request, CLIENT_FOREVER, &answer) < 0)
 		return EXIT_FAILED;
-	printf("%s can be unplugged now\n", name ? name : "the disk");
+	(void)printf("%s can be unplugged now\n", name ? name : "the disk");
 	return EXIT_DONE;
 }
 

@@ -22,20 +22,20 @@ static const struct command *command_find(const char *name)
 
 static void help_print(void)
 {
-	printf("Usage: hotplugfs COMMAND [OPTIONS] ...\n\n"
-	       "Shows hotplugged disks to containers through one mount.\n\nCommands:\n");
+	(void)printf("Usage: hotplugfs COMMAND [OPTIONS] ...\n\n"
+		     "Shows hotplugged disks to containers through one mount.\n\nCommands:\n");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
-	printf("\nOptions:\n"
-	       "  -h, --help print this help\n"
-	       "  --version  print the version\n\n"
-	       "hotplugfs COMMAND --help tells the options of a command; the manual page is\n"
-	       "hotplugfs(8).\n");
+		(void)printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
+	(void)printf("\nOptions:\n"
+		     "  -h, --help print this help\n"
+		     "  --version  print the version\n\n"
+		     "hotplugfs COMMAND --help tells the options of a command; the manual page is\n"
+		     "hotplugfs(8).\n");
 }
 
 static void version_print(void)
 {
-	puts("hotplugfs " HOTPLUGFS_VERSION);
+	(void)puts("hotplugfs " HOTPLUGFS_VERSION);
 }
 
 static enum exit_status command_run(const struct command *command, int argc, char **argv)

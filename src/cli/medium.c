@@ -51,10 +51,11 @@ static size_t utf8_length(const char *text)
 struct json_object *json_text(const char *text)
 {
 	static const char replacement[] = "\xef\xbf\xbd";
-	_cleanup_free_ char *valid = malloc(strlen(text) * 3 + 1);
+	size_t most = strlen(text) * 3; /* every byte replaced */
+	_cleanup_free_ char *valid = most ? malloc(most) : NULL;
 	size_t used = 0;
 
-	if (!valid || !*text)
+	if (!valid)
 		return NULL;
 	while (*text) {
 		size_t length = utf8_length(text);
@@ -68,7 +69,7 @@ struct json_object *json_text(const char *text)
 
 void json_print(struct json_object *object)
 {
-	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
-							    JSON_C_TO_STRING_SPACED |
-							    JSON_C_TO_STRING_NOSLASHESCAPE));
+	(void)puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
+								  JSON_C_TO_STRING_SPACED |
+								  JSON_C_TO_STRING_NOSLASHESCAPE));
 }

@@ -21,18 +21,19 @@ static void event_print(struct json_object *event)
 
 	for (size_t i = 0; i < ARRAY_SIZE(members); i++)
 		texts[i] = text_escape(medium_text(medium, members[i]), NULL);
-	printf("%s %-8s %s (%s, %s, %s)%s%s\n", medium_text(event, "time"),
-	       medium_text(event, "event"), texts[0] ? texts[0] : "-", texts[1] ? texts[1] : "-",
-	       medium_size(medium, "size_bytes").text, texts[2] ? texts[2] : "-",
-	       texts[3] && *texts[3] ? ": " : "", texts[3] ? texts[3] : "");
+	(void)printf("%s %-8s %s (%s, %s, %s)%s%s\n", medium_text(event, "time"),
+		     medium_text(event, "event"), texts[0] ? texts[0] : "-",
+		     texts[1] ? texts[1] : "-", medium_size(medium, "size_bytes").text,
+		     texts[2] ? texts[2] : "-", texts[3] && *texts[3] ? ": " : "",
+		     texts[3] ? texts[3] : "");
 	for (size_t i = 0; i < ARRAY_SIZE(members); i++)
 		free(texts[i]);
 }
 
 static void event_print_json(struct json_object *event)
 {
-	puts(json_object_to_json_string_ext(event, JSON_C_TO_STRING_PLAIN |
-							   JSON_C_TO_STRING_NOSLASHESCAPE));
+	(void)puts(json_object_to_json_string_ext(event, JSON_C_TO_STRING_PLAIN |
+								 JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
 static enum exit_status monitor_run(const struct arguments *args)

@@ -1,5 +1,6 @@
 #include "cli/options.h"
 
+#include <assert.h>
 #include <getopt.h>
 
 #include "base/log.h"
@@ -49,19 +50,20 @@ static const struct option_spec *option_by_code(const struct command *command, i
 	return NULL;
 }
 
+/* More options than any command has. */
+#define OPTIONS_MAX 64
+
 struct getopt_tables {
-	struct option *longs;
-	char shorts[64];
+	struct option longs[OPTIONS_MAX + 1];
+	char shorts[2 * OPTIONS_MAX + 2];
 };
 
-static int tables_make(const struct command *command, struct getopt_tables *tables)
+static void tables_make(const struct command *command, struct getopt_tables *tables)
 {
 	size_t count = option_count(command);
 	size_t used = 0;
 
-	tables->longs = calloc(count + 1, sizeof(*tables->longs));
-	if (!tables->longs)
-		return -ENOMEM;
+	assert(count <= OPTIONS_MAX);
 	tables->shorts[used++] = ':'; /* a missing value is told apart from an unknown option */
 	for (size_t i = 0; i < count; i++) {
 		const struct option_spec *spec = option_at(command, i);
@@ -69,14 +71,13 @@ static int tables_make(const struct command *command, struct getopt_tables *tabl
 		tables->longs[i].name = spec->name;
 		tables->longs[i].has_arg = spec->value ? required_argument : no_argument;
 		tables->longs[i].val = CODE_BASE + (int)i;
-		if (!spec->letter || used + 3 > sizeof(tables->shorts))
+		if (!spec->letter)
 			continue;
 		tables->shorts[used++] = spec->letter;
 		if (spec->value)
 			tables->shorts[used++] = ':';
 	}
 	tables->shorts[used] = '\0';
-	return 0;
 }
 
 /* How many options start with the given text: getopt_long(3) takes a unique beginning. */
@@ -140,6 +141,7 @@ static int collect(const struct getopt_tables *tables, int argc, char **argv,
 
 	opterr = 0;
 	optind = 0; /* start anew, also after an earlier parse */
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread */
 	while ((code = getopt_long(argc, argv, tables->shorts, tables->longs, NULL)) >= 0) {
 		const struct option_spec *spec = option_by_code(command, code);
 
@@ -156,7 +158,6 @@ int options_parse(const struct command *command, int argc, char **argv, struct a
 		  char *error, size_t error_size)
 {
 	struct getopt_tables tables = {0};
-	_cleanup_free_ struct option *longs = NULL;
 	size_t most = 1; /* options that can be given: one for each character */
 	int r;
 
@@ -164,10 +165,9 @@ int options_parse(const struct command *command, int argc, char **argv, struct a
 	for (int i = 1; i < argc; i++)
 		most += strlen(argv[i]);
 	ret_args->given = calloc(most, sizeof(*ret_args->given));
-	r = tables_make(command, &tables);
-	longs = tables.longs;
-	if (r < 0 || !ret_args->given)
+	if (!ret_args->given)
 		return -ENOMEM;
+	tables_make(command, &tables);
 	r = collect(&tables, argc, argv, ret_args, error, error_size);
 	/* Who asks for help gets it, whatever else is wrong. */
 	if (arguments_has(ret_args, "help"))
@@ -218,25 +218,25 @@ static void option_help(const struct option_spec *spec, FILE *out)
 		(void)snprintf(letter, sizeof(letter), "-%c, ", spec->letter);
 	(void)snprintf(head, sizeof(head), "  %s--%s%s%s", letter, spec->name,
 		       spec->value ? " " : "", spec->value ? spec->value : "");
-	fprintf(out, "%-*s ", HELP_COLUMN - 1, head);
+	(void)fprintf(out, "%-*s ", HELP_COLUMN - 1, head);
 	for (;;) {
 		size_t length = strcspn(line, "\n");
 
-		fprintf(out, "%.*s\n", (int)length, line);
+		(void)fprintf(out, "%.*s\n", (int)length, line);
 		if (!line[length])
 			return;
 		line += length + 1;
-		fprintf(out, "%*s", HELP_COLUMN, "");
+		(void)fprintf(out, "%*s", HELP_COLUMN, "");
 	}
 }
 
 void options_help(const struct command *command, FILE *out)
 {
-	fprintf(out, "Usage: hotplugfs %s [OPTIONS]%s%s\n\n%s\n\nOptions:\n", command->name,
-		command->operand ? " " : "", command->operand ? command->operand : "",
-		command->summary);
+	(void)fprintf(out, "Usage: hotplugfs %s [OPTIONS]%s%s\n\n%s\n\nOptions:\n", command->name,
+		      command->operand ? " " : "", command->operand ? command->operand : "",
+		      command->summary);
 	for (size_t i = 0; i < option_count(command); i++)
 		option_help(option_at(command, i), out);
 	if (command->notes)
-		fprintf(out, "\n%s\n", command->notes);
+		(void)fprintf(out, "\n%s\n", command->notes);
 }

@@ -13,20 +13,28 @@ void output_init(void)
 	bool told = false;
 
 	for (size_t i = 0; i < ARRAY_SIZE(variables); i++) {
-		const char *value = getenv(variables[i]);
+		const char *value = secure_getenv(variables[i]);
 
 		told = told || (value && *value);
 	}
 	/* Containers seldom say what the terminal speaks; today that means UTF-8. */
+	/* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread */
 	(void)setlocale(LC_CTYPE, told ? "" : "C.UTF-8");
+}
+
+const char *error_text(int err)
+{
+	const char *text = strerrordesc_np(err);
+
+	return text ? text : "unknown error";
 }
 
 static void message_print(const struct command *command, const char *text, const char *end)
 {
 	if (command)
-		fprintf(stderr, "hotplugfs %s: %s%s", command->name, text, end);
+		(void)fprintf(stderr, "hotplugfs %s: %s%s", command->name, text, end);
 	else
-		fprintf(stderr, "hotplugfs: %s%s", text, end);
+		(void)fprintf(stderr, "hotplugfs: %s%s", text, end);
 }
 
 void error_print(const struct command *command, const char *fmt, ...)
@@ -64,7 +72,7 @@ int output_flush(const struct command *command)
 		err = EIO;
 	if (!err)
 		return 0;
-	error_print(command, "cannot write to standard output: %s", strerror(err));
+	error_print(command, "cannot write to standard output: %s", error_text(err));
 	return -err;
 }
 
@@ -103,6 +111,7 @@ char *text_escape(const char *text, size_t *ret_width)
 		return NULL;
 	while (left > 0) {
 		wchar_t c;
+		/* NOLINTNEXTLINE(concurrency-mt-unsafe): not with a state of our own */
 		size_t n = mbrtowc(&c, text, left, &state);
 		bool whole = n != 0 && n <= left;
 

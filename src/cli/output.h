@@ -7,6 +7,9 @@
 /* Chooses the character set for text_escape(). To be called once, first. */
 void output_init(void);
 
+/* What a positive errno means. Static storage. */
+const char *error_text(int err);
+
 /* One line on stderr: "hotplugfs COMMAND: message". command may be NULL. */
 void error_print(const struct command *command, const char *fmt, ...) _printf_(2, 3);
 /* The same for a wrong command line: ", see hotplugfs COMMAND --help" is added. */

@@ -142,7 +142,7 @@ static void line_print(const char *title, const char *text)
 	_cleanup_free_ char *escaped = text_escape(text, NULL);
 
 	if (*text && escaped)
-		printf("%-9s%s\n", title, escaped);
+		(void)printf("%-9s%s\n", title, escaped);
 }
 
 static void content_print(const struct probe_result *probe)
@@ -150,7 +150,8 @@ static void content_print(const struct probe_result *probe)
 	if (probe->outcome == PROBE_FOUND)
 		line_print("content", probe->usage);
 	else if (probe->outcome == PROBE_ERROR)
-		printf("%-9s%s: %s\n", "content", outcomes[probe->outcome], strerror(-probe->err));
+		(void)printf("%-9s%s: %s\n", "content", outcomes[probe->outcome],
+			     error_text(-probe->err));
 	else
 		line_print("content", outcomes[probe->outcome]);
 }
@@ -161,8 +162,8 @@ static void print_text(const struct examination *e)
 	const struct probe_result *probe = &e->probe;
 
 	line_print("device", dev->kname);
-	printf("%-9s%s%s%s\n", "bus", blockdev_bus_name(dev->bus),
-	       dev->removable ? ", removable" : "", dev->read_only ? ", read-only" : "");
+	(void)printf("%-9s%s%s%s\n", "bus", blockdev_bus_name(dev->bus),
+		     dev->removable ? ", removable" : "", dev->read_only ? ", read-only" : "");
 	line_print("vendor", dev->vendor);
 	line_print("model", dev->model);
 	line_print("size", size_format(dev->size_bytes).text);
@@ -225,12 +226,13 @@ static enum exit_status probe_device(struct examination *e, const char *device, 
 	r = device_read(e, device);
 	if (r < 0) {
 		error_print(e->command, "%s is no block device that is here: %s", QUOTE(device),
-			    strerror(-r));
+			    error_text(-r));
 		return EXIT_FAILED;
 	}
 	dev_fd = open(e->config->dev_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dev_fd < 0) {
-		error_print(e->command, "cannot open %s: %s", e->config->dev_dir, strerror(errno));
+		error_print(e->command, "cannot open %s: %s", e->config->dev_dir,
+			    error_text(errno));
 		return EXIT_FAILED;
 	}
 	e->dev_fd = dev_fd;

@@ -18,7 +18,7 @@ static int apply(const struct argument *arg, struct config *config, char *error,
 		(void)snprintf(error, error_size, "out of memory");
 	else if (r < 0)
 		(void)snprintf(error, error_size, "--%s: %s", spec->name,
-			       *what ? what : strerror(-r));
+			       *what ? what : error_text(-r));
 	return r;
 }
 

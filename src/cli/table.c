@@ -88,7 +88,7 @@ static int cell_print(const struct cell *cell, size_t width, bool right, int pen
 
 	if (cell->width == 0)
 		return pending + blanks + 2;
-	fprintf(out, "%*s%s", pending + (right ? blanks : 0), "", cell->text);
+	(void)fprintf(out, "%*s%s", pending + (right ? blanks : 0), "", cell->text);
 	return right ? 2 : blanks + 2;
 }
 
