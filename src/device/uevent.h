@@ -18,7 +18,11 @@ struct uevent {
 	enum uevent_action action;
 	char subsystem[32];
 	char devtype[32];
-	char kname[LIMIT_KNAME]; /* DEVNAME without directories; "" where there is none */
+	/*
+	 * The last component of DEVPATH, which is the name in /sys/class/block, for events of a
+	 * device node (with DEVNAME); "" for others.
+	 */
+	char kname[LIMIT_KNAME];
 	uint64_t seqnum;
 	uint64_t diskseq; /* 0: not told */
 	bool media_change;
