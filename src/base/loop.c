@@ -330,6 +330,30 @@ int loop_child_add(struct loop *loop, pid_t pid, loop_child_fn fn, void *data,
 	return 0;
 }
 
+static bool child_known(const struct loop *loop, pid_t pid)
+{
+	list_for_each (it, &loop->children)
+		if (CONTAINER_OF(it, struct loop_child, link)->pid == pid)
+			return true;
+	return false;
+}
+
+void loop_reap_strangers(const struct loop *loop)
+{
+	char path[64];
+	FILE *f;
+	int pid;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	f = fopen(path, "re");
+	if (!f)
+		return;
+	while (fscanf(f, "%d", &pid) == 1)
+		if (!child_known(loop, pid))
+			(void)waitpid(pid, NULL, WNOHANG);
+	(void)fclose(f);
+}
+
 struct loop_child *loop_child_forget(struct loop_child *child)
 {
 	if (child) {

@@ -62,5 +62,11 @@ int loop_child_add(struct loop *loop, pid_t pid, loop_child_fn fn, void *data,
 /* Forgets fn; the child is still reaped when it ends. Accepts NULL, returns NULL. */
 struct loop_child *loop_child_forget(struct loop_child *child);
 
+/*
+ * Reaps children that have ended and were never added: what a process 1 inherits. To be called on
+ * SIGCHLD. A process with one thread only.
+ */
+void loop_reap_strangers(const struct loop *loop);
+
 /* CLOCK_MONOTONIC in milliseconds. */
 uint64_t now_ms(void);
