@@ -1,0 +1,341 @@
+#include "supervisor.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "daemon/server.h"
+
+/* A server that dies more often than this is not going to work. */
+#define RESTART_COUNT	  5
+#define RESTART_WINDOW_MS 10000
+/* Messages that a server may leave unread; beyond, it is taken for hanging. */
+#define QUEUE_MAX (4 * LIMIT_MEDIA)
+
+struct unsent {
+	struct list link;
+	struct link_message message;
+	int fd;
+};
+
+struct supervisor {
+	struct loop *loop;
+	struct supervisor_events events;
+	struct supervisor_args args;
+	int nodes_fd;
+	int sock; /* -EBADF: no server, or it has closed its end */
+	pid_t pid;
+	struct loop_child *child;
+	struct loop_fd *source;
+	struct list queue; /* of unsent */
+	unsigned queued;
+	uint64_t started_ms[RESTART_COUNT]; /* of the last servers, oldest first */
+	bool quitting;
+	struct loop_timer *quit_timer;
+};
+
+static void server_process(const struct supervisor *s, int link_fd)
+{
+	struct server_args args = {.fuse_fd = s->args.fuse_fd,
+				   .link_fd = link_fd,
+				   .nodes_fd = s->nodes_fd,
+				   .passthrough = s->args.passthrough,
+				   .strict = s->args.strict,
+				   .idle_timeout_ms = s->args.idle_timeout_ms};
+	int kept[] = {args.fuse_fd, args.link_fd, args.nodes_fd};
+
+	loop_signals_reset();
+	process_keep_fds(kept, ARRAY_SIZE(kept));
+	_exit(server_main(&args) < 0);
+}
+
+static void queue_clear(struct supervisor *s)
+{
+	list_for_each_safe (it, tmp, &s->queue) {
+		struct unsent *unsent = CONTAINER_OF(it, struct unsent, link);
+
+		list_remove(it);
+		close_fd(unsent->fd);
+		free(unsent);
+	}
+	s->queued = 0;
+}
+
+static void link_drop(struct supervisor *s)
+{
+	s->source = loop_fd_remove(s->source);
+	s->sock = close_fd(s->sock);
+	queue_clear(s);
+}
+
+/* The link is of no use any more: the process must go, and process_ended() starts another. */
+static void server_kill(struct supervisor *s)
+{
+	link_drop(s);
+	if (s->pid > 0)
+		(void)kill(s->pid, SIGKILL);
+}
+
+static void queue_flush(struct supervisor *s)
+{
+	list_for_each_safe (it, tmp, &s->queue) {
+		struct unsent *unsent = CONTAINER_OF(it, struct unsent, link);
+		int r = link_send(s->sock, &unsent->message, unsent->fd);
+
+		if (r == -EAGAIN)
+			return;
+		if (r < 0) {
+			server_kill(s);
+			return;
+		}
+		list_remove(it);
+		close_fd(unsent->fd);
+		free(unsent);
+		s->queued--;
+	}
+	(void)loop_fd_events(s->source, EPOLLIN);
+}
+
+/* Reads what is there, but not for ever: other sources have their turn. */
+static void link_read(struct supervisor *s)
+{
+	struct link_message message;
+
+	for (int i = 0; i < 64 && s->sock >= 0; i++) {
+		int fd = -EBADF;
+		int r = link_receive(s->sock, &message, &fd);
+
+		if (r == -EAGAIN)
+			return;
+		if (r < 0) {
+			if (r != -EPIPE)
+				log_err("the server sent a damaged message");
+			server_kill(s);
+			return;
+		}
+		s->events.message(&message, fd, s->events.data);
+	}
+}
+
+static void link_ready(int fd, uint32_t events, void *data)
+{
+	struct supervisor *s = data;
+
+	(void)fd;
+	if (events & EPOLLOUT)
+		queue_flush(s);
+	if (s->sock >= 0 && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+		link_read(s);
+}
+
+/* Whether the last servers lived for so short a time that another one will not help. */
+static bool dies_too_often(struct supervisor *s)
+{
+	uint64_t oldest = s->started_ms[0];
+
+	memmove(s->started_ms, s->started_ms + 1, sizeof(s->started_ms) - sizeof(uint64_t));
+	s->started_ms[RESTART_COUNT - 1] = now_ms();
+	return oldest != 0 && now_ms() - oldest < RESTART_WINDOW_MS;
+}
+
+static int server_start(struct supervisor *s, bool again);
+
+static void log_end(pid_t pid, int status)
+{
+	if (WIFSIGNALED(status))
+		log_warning("the server (pid %d) was killed by signal %d, starting another one",
+			    (int)pid, WTERMSIG(status));
+	else
+		log_warning("the server (pid %d) ended with status %d, starting another one",
+			    (int)pid, WEXITSTATUS(status));
+}
+
+/* The server ends well of its own accord only when its connection is gone. */
+static int follow_up(struct supervisor *s, pid_t pid, int status)
+{
+	int r;
+
+	if (s->quitting)
+		return 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return -ENOTCONN;
+	if (dies_too_often(s)) {
+		log_err("the server died %d times in %d seconds, giving up", RESTART_COUNT,
+			RESTART_WINDOW_MS / 1000);
+		return -ELOOP;
+	}
+	log_end(pid, status);
+	r = server_start(s, true);
+	if (r < 0)
+		log_err("cannot start the server: %s", strerror(-r));
+	return r < 0 ? r : 1;
+}
+
+static void process_ended(pid_t pid, int status, void *data)
+{
+	struct supervisor *s = data;
+	int r;
+
+	s->child = NULL;
+	s->pid = 0;
+	link_drop(s);
+	s->quit_timer = loop_timer_remove(s->quit_timer);
+	r = follow_up(s, pid, status);
+	if (r <= 0)
+		s->events.ended(r, s->events.data);
+}
+
+static int server_watch(struct supervisor *s)
+{
+	int r = loop_child_add(s->loop, s->pid, process_ended, s, &s->child);
+
+	if (r < 0) {
+		(void)kill(s->pid, SIGKILL);
+		(void)waitpid(s->pid, NULL, 0);
+		s->pid = 0;
+		return r;
+	}
+	return loop_fd_add(s->loop, s->sock, EPOLLIN, link_ready, s, &s->source);
+}
+
+static int server_start(struct supervisor *s, bool again)
+{
+	_cleanup_close_ int theirs = -EBADF;
+	int pair[2];
+	int r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	s->sock = pair[0];
+	theirs = pair[1];
+	if (fcntl(s->sock, F_SETFL, O_NONBLOCK) < 0)
+		return -errno;
+	s->pid = fork();
+	if (s->pid < 0) {
+		r = -errno;
+		s->pid = 0;
+		return r;
+	}
+	if (s->pid == 0)
+		server_process(s, theirs);
+	r = server_watch(s);
+	if (r < 0)
+		return r;
+	s->events.started(again, s->events.data);
+	return 0;
+}
+
+int supervisor_new(struct loop *loop, const struct supervisor_args *args,
+		   const struct supervisor_events *events, struct supervisor **ret_supervisor)
+{
+	struct supervisor *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		close_fd(args->fuse_fd);
+		return -ENOMEM;
+	}
+	*s = (struct supervisor){.loop = loop, .events = *events, .args = *args, .sock = -EBADF};
+	list_init(&s->queue);
+	s->nodes_fd = server_state_new();
+	if (s->nodes_fd < 0) {
+		int r = s->nodes_fd;
+
+		supervisor_free(s);
+		return r;
+	}
+	*ret_supervisor = s;
+	return 0;
+}
+
+struct supervisor *supervisor_free(struct supervisor *s)
+{
+	if (!s)
+		return NULL;
+	server_kill(s);
+	loop_child_forget(s->child);
+	loop_timer_remove(s->quit_timer);
+	close_fd(s->nodes_fd);
+	close_fd(s->args.fuse_fd);
+	free(s);
+	return NULL;
+}
+
+int supervisor_start(struct supervisor *s)
+{
+	s->started_ms[RESTART_COUNT - 1] = now_ms();
+	return server_start(s, false);
+}
+
+void supervisor_settings(struct supervisor *s, bool strict, uint64_t idle_timeout_ms)
+{
+	s->args.strict = strict;
+	s->args.idle_timeout_ms = idle_timeout_ms;
+}
+
+static void queue_append(struct supervisor *s, const struct link_message *message, int fd)
+{
+	struct unsent *unsent = calloc(1, sizeof(*unsent));
+
+	if (!unsent || s->queued >= QUEUE_MAX) {
+		free(unsent);
+		log_err("the server does not read its messages");
+		server_kill(s);
+		return;
+	}
+	unsent->message = *message;
+	unsent->fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -EBADF;
+	list_append(&s->queue, &unsent->link);
+	s->queued++;
+	(void)loop_fd_events(s->source, EPOLLIN | EPOLLOUT);
+}
+
+void supervisor_send(struct supervisor *s, const struct link_message *message, int fd)
+{
+	int r = -EAGAIN;
+
+	if (s->sock < 0)
+		return;
+	if (list_empty(&s->queue))
+		r = link_send(s->sock, message, fd);
+	if (r == -EAGAIN)
+		queue_append(s, message, fd);
+	else if (r < 0)
+		server_kill(s);
+}
+
+bool supervisor_running(const struct supervisor *s)
+{
+	return s->pid > 0;
+}
+
+void supervisor_expect_end(struct supervisor *s)
+{
+	s->quitting = true;
+}
+
+static void quit_expired(void *data)
+{
+	struct supervisor *s = data;
+
+	log_warning("the server does not end, killing it");
+	server_kill(s);
+}
+
+void supervisor_quit(struct supervisor *s, uint64_t timeout_ms)
+{
+	const struct link_message message = {.type = LINK_QUIT};
+
+	s->quitting = true;
+	if (s->pid == 0) {
+		s->events.ended(0, s->events.data);
+		return;
+	}
+	supervisor_send(s, &message, -EBADF);
+	s->quit_timer = loop_timer_remove(s->quit_timer);
+	(void)loop_timer_add(s->loop, timeout_ms, quit_expired, s, &s->quit_timer);
+}
