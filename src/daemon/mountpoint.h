@@ -1,0 +1,23 @@
+/* Mounting the view, and taking it away. */
+#pragma once
+
+#include "base/util.h"
+
+/*
+ * Checks that path can carry the view: a directory, not the mountpoint of a live hotplugfs. Dead
+ * ones, which a daemon that was killed left, are unmounted with a line in the log.
+ * ret_path: absolute, without links, to be freed. Returns 0, or -errno after a line in the log.
+ */
+int mountpoint_prepare(const char *path, char **ret_path);
+
+/*
+ * Opens /dev/fuse and mounts it there. Returns the fd of the connection, or -errno after a line
+ * in the log that says what is missing.
+ */
+int mountpoint_mount(const char *path, bool exec);
+
+/* Blocks until the server has taken what is unwritten: for a child. Returns 0 or -errno. */
+int mountpoint_sync(const char *path);
+
+/* Unmounts; lazily if it is in use. May wait for the server. Returns 0 or -errno. */
+int mountpoint_unmount(const char *path);

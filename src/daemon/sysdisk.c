@@ -1,0 +1,180 @@
+#include "sysdisk.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#define MAX_DEPTH 8 /* of devices built on devices */
+
+static int add_disk(struct sysdisk *s, dev_t disk)
+{
+	dev_t *larger;
+
+	if (sysdisk_has(s, disk))
+		return 0;
+	if (s->count == s->room) {
+		larger = reallocarray(s->disks, s->room + 16, sizeof(*larger));
+		if (!larger)
+			return -ENOMEM;
+		s->disks = larger;
+		s->room += 16;
+	}
+	s->disks[s->count++] = disk;
+	return 0;
+}
+
+/* Reads a "MAJOR:MINOR" attribute. */
+static int read_devnum(int dir_fd, const char *path, dev_t *ret_devnum)
+{
+	_cleanup_close_ int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
+	char text[32] = "";
+	unsigned maj;
+	unsigned min;
+
+	if (fd < 0)
+		return -errno;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		return -errno;
+	if (sscanf(text, "%u:%u", &maj, &min) != 2)
+		return -EINVAL;
+	*ret_devnum = makedev(maj, min);
+	return 0;
+}
+
+static int add_device(struct sysdisk *s, int sysfs_fd, dev_t devnum, unsigned depth);
+
+/* dm, md and the like: slaves/NAME is a link to each device below. */
+static int add_slaves(struct sysdisk *s, int sysfs_fd, int device_fd, unsigned depth)
+{
+	int fd = openat(device_fd, "slaves", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *entry;
+	char path[NAME_MAX + 8];
+	dev_t devnum;
+	int r = 0;
+
+	if (!dir) {
+		close_fd(fd);
+		return 0;
+	}
+	while (r == 0 && (entry = readdir(dir))) {
+		(void)snprintf(path, sizeof(path), "%s/dev", entry->d_name);
+		if (entry->d_name[0] != '.' && read_devnum(dirfd(dir), path, &devnum) == 0)
+			r = add_device(s, sysfs_fd, devnum, depth + 1);
+	}
+	(void)closedir(dir);
+	return r;
+}
+
+/* The directory above a partition's is its disk's. */
+static int add_device(struct sysdisk *s, int sysfs_fd, dev_t devnum, unsigned depth)
+{
+	_cleanup_close_ int device = -EBADF;
+	char path[64];
+	dev_t disk = devnum;
+	int r;
+
+	if (depth > MAX_DEPTH)
+		return 0;
+	(void)snprintf(path, sizeof(path), "dev/block/%u:%u", major(devnum), minor(devnum));
+	device = openat(sysfs_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (device < 0)
+		return 0; /* not a block device: tmpfs, overlay and so on */
+	if (faccessat(device, "partition", F_OK, 0) == 0)
+		(void)read_devnum(device, "../dev", &disk);
+	r = add_disk(s, disk);
+	return r < 0 ? r : add_slaves(s, sysfs_fd, device, depth);
+}
+
+/* By the path of a node, as btrfs and swap name their devices. */
+static int add_path(struct sysdisk *s, int sysfs_fd, const char *path)
+{
+	struct stat st;
+
+	if (path[0] != '/' || stat(path, &st) < 0)
+		return 0;
+	if (S_ISBLK(st.st_mode))
+		return add_device(s, sysfs_fd, st.st_rdev, 0);
+	return S_ISREG(st.st_mode) ? add_device(s, sysfs_fd, st.st_dev, 0) : 0;
+}
+
+/*
+ * "ID PARENT MAJOR:MINOR ROOT TARGET OPTIONS [TAGS] - TYPE SOURCE SUPEROPTIONS" (proc(5)). A
+ * filesystem with an anonymous number (major 0) may still name its device as the source.
+ */
+static int add_mount(struct sysdisk *s, int sysfs_fd, char *line)
+{
+	char *tail = strstr(line, " - ");
+	char source[PATH_MAX];
+	unsigned maj;
+	unsigned min;
+
+	if (!tail || sscanf(line, "%*u %*u %u:%u", &maj, &min) != 2)
+		return 0;
+	if (maj != 0)
+		return add_device(s, sysfs_fd, makedev(maj, min), 0);
+	if (sscanf(tail, " - %*s %4095s", source) != 1 || strncmp(source, "/dev/", 5) != 0)
+		return 0;
+	return add_path(s, sysfs_fd, source);
+}
+
+/* "FILENAME TYPE SIZE USED PRIORITY", below a line of titles. */
+static int add_swap(struct sysdisk *s, int sysfs_fd, char *line)
+{
+	char path[PATH_MAX];
+
+	return sscanf(line, "%4095s", path) == 1 ? add_path(s, sysfs_fd, path) : 0;
+}
+
+static int read_lines(struct sysdisk *s, int proc_fd, int sysfs_fd, const char *path,
+		      int (*add)(struct sysdisk *, int, char *))
+{
+	int fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+	FILE *f = fd >= 0 ? fdopen(fd, "re") : NULL;
+	_cleanup_free_ char *line = NULL;
+	size_t size = 0;
+	int r = 0;
+
+	if (!f) {
+		r = -errno;
+		close_fd(fd);
+		return r;
+	}
+	while (r == 0 && getline(&line, &size, f) > 0)
+		r = add(s, sysfs_fd, line);
+	(void)fclose(f);
+	return r;
+}
+
+int sysdisk_read(struct sysdisk *sysdisk, int proc_fd, int sysfs_fd)
+{
+	struct sysdisk s = SYSDISK_NULL;
+	int r = read_lines(&s, proc_fd, sysfs_fd, "self/mountinfo", add_mount);
+
+	if (r == 0)
+		r = read_lines(&s, proc_fd, sysfs_fd, "swaps", add_swap);
+	if (r < 0 && r != -ENOENT) {
+		sysdisk_done(&s);
+		return r;
+	}
+	sysdisk_done(sysdisk);
+	*sysdisk = s;
+	return 0;
+}
+
+void sysdisk_done(struct sysdisk *sysdisk)
+{
+	free(sysdisk->disks);
+	*sysdisk = (struct sysdisk)SYSDISK_NULL;
+}
+
+bool sysdisk_has(const struct sysdisk *sysdisk, dev_t disk)
+{
+	for (size_t i = 0; i < sysdisk->count; i++)
+		if (sysdisk->disks[i] == disk)
+			return true;
+	return false;
+}
