@@ -223,6 +223,7 @@ static void do_add(struct server *s, const struct link_message *message)
 	m->id = facts.id;
 	m->server = s;
 	list_append(&s->media, &m->link);
+	send_id(s, LINK_ADDED, m->id, 0);
 }
 
 static void do_update(struct server *s, const struct link_message *message)
@@ -325,6 +326,7 @@ static void handle(struct server *s, const struct link_message *message, int *fd
 		loop_quit(s->loop, 0);
 		break;
 	case LINK_READY:
+	case LINK_ADDED:
 	case LINK_WANT_MOUNT:
 	case LINK_USE:
 	case LINK_IDLE:

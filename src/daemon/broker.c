@@ -1,0 +1,290 @@
+#include "broker.h"
+
+#include <cap-ng.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "daemon/context.h"
+#include "daemon/mountpoint.h"
+#include "daemon/notify.h"
+
+/* A device that hangs must not keep the daemon from being ready. */
+#define READY_PATIENCE_MS 2000
+
+static bool cold_start_done(struct broker *b)
+{
+	if (!probing_quiet(b))
+		return false;
+	registry_for_each (m, &b->registry)
+		if (m->view == MEDIUM_WAITING || m->view == MEDIUM_ADDING ||
+		    m->view == MEDIUM_APPEARING)
+			return false;
+	return true;
+}
+
+static void say_ready(void *data)
+{
+	struct broker *b = data;
+	int r;
+
+	b->ready_timer = loop_timer_remove(b->ready_timer);
+	b->phase = BROKER_SERVING;
+	log_info("serving %s", QUOTE(b->mountpoint));
+	r = notify_send("READY=1");
+	if (r < 0)
+		log_warning("cannot notify $NOTIFY_SOCKET: %s, ignoring", strerror(-r));
+}
+
+void broker_check_ready(struct broker *b)
+{
+	if (b->phase == BROKER_COLD && cold_start_done(b))
+		say_ready(b);
+}
+
+void broker_server_ready(struct broker *b)
+{
+	if (b->phase != BROKER_STARTING)
+		return;
+	b->phase = BROKER_COLD;
+	(void)loop_timer_add(b->loop, READY_PATIENCE_MS, say_ready, b, &b->ready_timer);
+	broker_check_ready(b);
+}
+
+static void device_event(const char *kname, void *data)
+{
+	struct broker *b = data;
+
+	if (b->phase != BROKER_ENDING)
+		reconcile_device(b, kname, RECONCILE_EVENT);
+}
+
+static void events_lost(void *data)
+{
+	reconcile_all(data, RECONCILE_EVENT);
+}
+
+static void on_signal(int signo, void *data)
+{
+	struct broker *b = data;
+
+	if (signo == SIGCHLD) {
+		loop_reap_strangers(b->loop);
+	} else if (signo == SIGHUP) {
+		if (b->phase != BROKER_ENDING)
+			reload_config(b);
+	} else {
+		log_info("ending");
+		shutdown_begin(b, 0);
+	}
+}
+
+static int start_signals(struct broker *b)
+{
+	sigset_t set;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGRTMIN + 3); /* what systemd in a container is stopped with */
+	if (getpid() == 1)
+		sigaddset(&set, SIGCHLD); /* orphans become ours */
+	return loop_signals(b->loop, &set, on_signal, b);
+}
+
+static int check_rights(void)
+{
+	if (capng_get_caps_process() < 0)
+		return 0; /* mount(2) will tell */
+	if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN))
+		return 0;
+	log_err("CAP_SYS_ADMIN is needed: run as root, or give the container "
+		"--cap-add SYS_ADMIN");
+	return -EPERM;
+}
+
+static int open_directory(const char *path, const char *what, int *ret_fd)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0) {
+		int r = -errno;
+
+		log_err("cannot open %s %s: %s", what, QUOTE(path), strerror(-r));
+		return r;
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
+static int open_directories(struct broker *b)
+{
+	int r = open_directory("/sys", "sysfs at", &b->sysfs_fd);
+
+	if (r == 0)
+		r = open_directory("/proc", "proc at", &b->proc_fd);
+	if (r == 0)
+		r = open_directory(b->config->dev_dir, "the device directory", &b->dev_fd);
+	return r;
+}
+
+static int failed(const char *what, int r)
+{
+	if (r < 0)
+		log_err("cannot %s: %s", what, strerror(-r));
+	return r;
+}
+
+static int start_control(struct broker *b)
+{
+	const char *path = b->config->socket_path;
+	int r = control_new(b->loop, path, commands_request, b, &b->control);
+
+	if (r == -EADDRINUSE)
+		log_err("another hotplugfs listens on %s: stop it, or use --socket", QUOTE(path));
+	else if (r < 0)
+		log_err("cannot listen on %s: %s", QUOTE(path), strerror(-r));
+	return r;
+}
+
+static int start_server(struct broker *b)
+{
+	const struct announcer_events announcer_events = {
+		.started = server_announcer_started, .done = visibility_announced, .data = b};
+	struct supervisor_events events = server_events;
+	struct supervisor_args args = {
+		.passthrough = b->config->passthrough,
+		.strict = b->config->durability == DURABILITY_STRICT,
+		.idle_timeout_ms = b->config->idle_timeout_ms,
+	};
+	int r;
+
+	events.data = b;
+	args.fuse_fd = mountpoint_mount(b->mountpoint, b->config->exec);
+	if (args.fuse_fd < 0)
+		return args.fuse_fd;
+	r = supervisor_new(b->loop, &args, &events, &b->server);
+	if (r == 0)
+		r = announcer_new(b->loop, b->mountpoint, &announcer_events, &b->announcer);
+	if (r == 0)
+		r = supervisor_start(b->server);
+	return failed("start the server", r);
+}
+
+static int start_sources(struct broker *b)
+{
+	const struct watch_events events = {.device = device_event, .lost = events_lost, .data = b};
+	int r = failed("receive uevents", watch_new(b->loop, &events, &b->watch));
+
+	if (r < 0)
+		return r;
+	return failed("talk to udevd", udev_source_new(b->loop, device_event, b, &b->udev));
+}
+
+/* Sources come before the first look, so that nothing falls between the two. */
+static int start(struct broker *b)
+{
+	int r = check_rights();
+
+	if (r == 0)
+		r = mountpoint_prepare(b->args->mountpoint, &b->mountpoint);
+	if (r == 0)
+		r = open_directories(b);
+	if (r == 0)
+		r = failed("make the event loop", loop_new(&b->loop));
+	if (r == 0)
+		r = failed("watch signals", start_signals(b));
+	if (r == 0)
+		r = failed("read the names of earlier disks",
+			   names_new(b->config->state_dir, &b->names));
+	if (r == 0)
+		r = start_control(b);
+	if (r == 0)
+		r = failed("make the staging namespace",
+			   staging_new(b->loop, b->dev_fd, &b->staging));
+	if (r == 0)
+		r = start_sources(b);
+	if (r == 0)
+		r = start_server(b);
+	return r;
+}
+
+static void free_media(struct broker *b)
+{
+	registry_for_each (m, &b->registry) {
+		probing_cancel(b, m);
+		staging_job_forget(m->job);
+		loop_timer_remove(m->udev_timer);
+		loop_timer_remove(m->sync_timer);
+		loop_timer_remove(m->close_timer);
+		loop_timer_remove(m->update_timer);
+		close_fd(m->root_fd);
+		registry_drop(&b->registry, m);
+	}
+}
+
+/* The connection is closed first, so that unmounting cannot wait for anybody. */
+static void stop(struct broker *b)
+{
+	bool mounted = b->server;
+
+	control_free(b->control);
+	watch_free(b->watch);
+	udev_source_free(b->udev);
+	announcer_free(b->announcer);
+	supervisor_free(b->server);
+	if (mounted)
+		(void)mountpoint_unmount(b->mountpoint);
+	free_media(b);
+	staging_free(b->staging);
+	names_free(b->names);
+	loop_timer_remove(b->ready_timer);
+	loop_timer_remove(b->reap_timer);
+	loop_free(b->loop);
+	sysdisk_done(&b->sysdisk);
+	close_fd(b->sysfs_fd);
+	close_fd(b->proc_fd);
+	close_fd(b->dev_fd);
+	config_free(b->config);
+	free(b->mountpoint);
+	free(b);
+}
+
+/* A handful of fds for each mounted medium, here and in the server. */
+static void raise_fd_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int broker_run(const struct broker_args *args)
+{
+	struct broker *b = calloc(1, sizeof(*b));
+	int r;
+
+	if (!b) {
+		config_free(args->config);
+		return -ENOMEM;
+	}
+	b->args = args;
+	b->config = args->config;
+	b->sysfs_fd = b->proc_fd = b->dev_fd = -EBADF;
+	list_init(&b->probe_queue);
+	(void)umask(022);
+	raise_fd_limit();
+	r = start(b);
+	if (r == 0) {
+		reconcile_all(b, RECONCILE_EVENT);
+		r = loop_run(b->loop);
+	}
+	stop(b);
+	return r;
+}

@@ -1,0 +1,265 @@
+#include "context.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+
+/* How long the server may take to give back the root of a filesystem that somebody wants out. */
+#define CLOSE_PATIENCE_MS 10000
+#define EXIT_PATIENCE_MS  3000
+
+static const struct {
+	uint32_t flags;	      /* of LINK_CLOSE */
+	bool force;	      /* what still uses it does not matter */
+	uint64_t patience_ms; /* 0: for ever */
+	enum medium_state state;
+} purposes[] = {
+	[MEDIUM_CLOSE_IDLE] = {LINK_CLOSE_IDLE, false, 0, MEDIUM_CLOSING},
+	[MEDIUM_CLOSE_EJECT] = {LINK_CLOSE_EJECT, false, CLOSE_PATIENCE_MS, MEDIUM_EJECTING},
+	[MEDIUM_CLOSE_EJECT_FORCE] = {LINK_CLOSE_FORCE, true, CLOSE_PATIENCE_MS, MEDIUM_EJECTING},
+	[MEDIUM_CLOSE_HIDE] = {LINK_CLOSE_FORCE, true, CLOSE_PATIENCE_MS, MEDIUM_EJECTING},
+	[MEDIUM_CLOSE_EXIT] = {LINK_CLOSE_FORCE, true, EXIT_PATIENCE_MS, MEDIUM_EJECTING},
+};
+
+/* The filesystem stays mounted. A server that has given its root back gets another one. */
+static void give_up(struct broker *b, struct medium *m, int err, const char *why)
+{
+	bool eject = m->purpose == MEDIUM_CLOSE_EJECT;
+
+	server_send(b, m, LINK_OPEN, 0, 0, -EBADF);
+	if (m->root_fd >= 0) {
+		if (m->step != MEDIUM_STEP_SERVER)
+			server_send(b, m, LINK_ROOT, 0, 0, m->root_fd);
+		m->wanted = false;
+		storage_settle(b, m);
+	} else {
+		medium_set_reason(m, "%s", why);
+		medium_set_state(m, MEDIUM_FAILED);
+	}
+	visibility_update(b, m);
+	if (eject)
+		commands_eject_done(b, m, err, why);
+	else
+		log_debug("%s stays mounted: %s", QUOTE(m->name), why);
+}
+
+static void finished_idle(struct broker *b, struct medium *m)
+{
+	medium_set_state(m, MEDIUM_IDLE);
+	visibility_update(b, m);
+	log_info("%s unmounted: idle", QUOTE(m->name));
+	commands_event(b, m, "idle");
+	if (m->eject_asked)
+		closing_start(b, m, m->eject_force ? MEDIUM_CLOSE_EJECT_FORCE : MEDIUM_CLOSE_EJECT);
+	else
+		reconcile_put_off(b, m);
+	storage_mount_wanted(b, m);
+}
+
+static void finished_eject(struct broker *b, struct medium *m)
+{
+	m->eject_asked = false;
+	medium_set_reason(m, "ejected; safe to pull%s",
+			  m->unsynced ? ", but some data could not be written" : "");
+	medium_set_state(m, MEDIUM_EJECTED);
+	visibility_hide(b, m);
+}
+
+static void finished_hide(struct broker *b, struct medium *m)
+{
+	m->redecide = true;
+	reconcile_conceal(b, m, "the configuration changed");
+}
+
+static void finished_exit(struct broker *b, struct medium *m)
+{
+	medium_set_state(m, MEDIUM_IDLE);
+	shutdown_medium_rests(b);
+}
+
+static void (*const finished[])(struct broker *, struct medium *) = {
+	[MEDIUM_CLOSE_IDLE] = finished_idle,	     [MEDIUM_CLOSE_EJECT] = finished_eject,
+	[MEDIUM_CLOSE_EJECT_FORCE] = finished_eject, [MEDIUM_CLOSE_HIDE] = finished_hide,
+	[MEDIUM_CLOSE_EXIT] = finished_exit,
+};
+
+static void start_umount(struct broker *b, struct medium *m, bool force);
+
+/* Neither unmounted nor in use: the device hangs. The next access tries to mount it. */
+static void umount_failed(struct broker *b, struct medium *m, int err)
+{
+	if (purposes[m->purpose].force) {
+		finished[m->purpose](b, m);
+		return;
+	}
+	medium_set_reason(m, "could not be unmounted: %s", strerror(-err));
+	medium_set_state(m, MEDIUM_FAILED);
+	log_warning("%s %s", QUOTE(m->name), m->reason);
+	visibility_update(b, m);
+	commands_event(b, m, "failed");
+	if (m->purpose == MEDIUM_CLOSE_EJECT)
+		commands_eject_done(b, m, err, m->reason);
+	storage_mount_wanted(b, m);
+}
+
+static void umount_forced(const struct staging_result *result, void *data)
+{
+	struct medium *m = data;
+
+	m->job = NULL;
+	if (result->err < 0)
+		log_warning("%s could not be detached: %s", QUOTE(m->name), strerror(-result->err));
+	finished[m->purpose](m->broker, m);
+}
+
+static void umount_ended(const struct staging_result *result, void *data)
+{
+	struct medium *m = data;
+	struct broker *b = m->broker;
+
+	m->job = NULL;
+	storage_take_space(m, result);
+	if (result->err == 0) {
+		finished[m->purpose](b, m);
+		return;
+	}
+	if (purposes[m->purpose].force) {
+		close_fd(result->root_fd);
+		start_umount(b, m, true);
+		return;
+	}
+	m->root_fd = result->root_fd;
+	if (result->err == -EBUSY && m->root_fd >= 0)
+		give_up(b, m, -EBUSY, "a file is still in use, by a memory map for example");
+	else
+		umount_failed(b, m, result->err);
+}
+
+static void start_umount(struct broker *b, struct medium *m, bool force)
+{
+	int r = staging_umount_start(b->staging, m->id, force, b->config->mount_timeout_ms,
+				     force ? umount_forced : umount_ended, m, &m->job);
+
+	if (r < 0)
+		umount_failed(b, m, r);
+}
+
+/* What was written is synced on its own first, so that a failure is told. */
+void closing_next(struct broker *b, struct medium *m)
+{
+	bool sync = m->step == MEDIUM_STEP_SYNC && (m->written || m->unsynced);
+
+	if (m->job || m->step == MEDIUM_STEP_SERVER)
+		return;
+	m->step = MEDIUM_STEP_UMOUNT;
+	if (sync && storage_sync(b, m) == 0)
+		return;
+	if (m->state == MEDIUM_CLOSING)
+		medium_set_state(m, MEDIUM_UNMOUNTING);
+	start_umount(b, m, false);
+}
+
+/* The server has given it back, or is not waited for any more. */
+static void server_done(struct broker *b, struct medium *m)
+{
+	bool mounted = m->root_fd >= 0;
+
+	m->close_timer = loop_timer_remove(m->close_timer);
+	m->root_fd = close_fd(m->root_fd);
+	m->step = MEDIUM_STEP_SYNC;
+	if (mounted)
+		closing_next(b, m);
+	else
+		finished[m->purpose](b, m);
+}
+
+void closing_closed(struct broker *b, struct medium *m, const struct link_message *message)
+{
+	bool closing = m->state == MEDIUM_CLOSING || m->state == MEDIUM_EJECTING;
+	char why[64];
+
+	if (!closing || m->step != MEDIUM_STEP_SERVER)
+		return;
+	if (message->err == 0 || purposes[m->purpose].force) {
+		server_done(b, m);
+		return;
+	}
+	m->close_timer = loop_timer_remove(m->close_timer);
+	m->openers = MAX(m->openers, message->openers);
+	(void)snprintf(why, sizeof(why), "%u %s open", m->openers,
+		       m->openers == 1 ? "file is" : "files are");
+	give_up(b, m, message->err, m->openers > 0 ? why : "it is in use");
+}
+
+static void patience_ends(void *data)
+{
+	struct medium *m = data;
+
+	m->close_timer = loop_timer_remove(m->close_timer);
+	if (purposes[m->purpose].force)
+		server_done(m->broker, m);
+	else
+		give_up(m->broker, m, -EBUSY, "requests to the device do not end");
+}
+
+static void ask_server(struct broker *b, struct medium *m)
+{
+	uint64_t patience_ms = purposes[m->purpose].patience_ms;
+
+	m->step = MEDIUM_STEP_SERVER;
+	m->close_timer = loop_timer_remove(m->close_timer);
+	if (!supervisor_running(b->server)) {
+		server_done(b, m);
+		return;
+	}
+	if (patience_ms > 0)
+		(void)loop_timer_add(b->loop, patience_ms, patience_ends, m, &m->close_timer);
+	server_send(b, m, LINK_CLOSE, purposes[m->purpose].flags, 0, -EBADF);
+}
+
+void closing_start(struct broker *b, struct medium *m, enum medium_purpose purpose)
+{
+	m->purpose = purpose;
+	m->eject_asked = false;
+	m->sync_timer = loop_timer_remove(m->sync_timer);
+	medium_set_state(m, purposes[purpose].state);
+	visibility_update(b, m);
+	ask_server(b, m);
+}
+
+void closing_eject(struct broker *b, struct medium *m, bool force)
+{
+	bool idle_close = m->state == MEDIUM_CLOSING && m->step == MEDIUM_STEP_SERVER;
+
+	m->eject_force = force || (m->eject_asked && m->eject_force);
+	if (medium_in_use(m) || m->state == MEDIUM_IDLE || m->state == MEDIUM_FAILED || idle_close)
+		closing_start(b, m, m->eject_force ? MEDIUM_CLOSE_EJECT_FORCE : MEDIUM_CLOSE_EJECT);
+	else if (m->state == MEDIUM_EJECTING && m->step == MEDIUM_STEP_SERVER && force)
+		closing_start(b, m, MEDIUM_CLOSE_EJECT_FORCE);
+	else
+		m->eject_asked = true; /* being mounted or unmounted: as soon as that is done */
+}
+
+void closing_resend(struct broker *b, struct medium *m)
+{
+	bool asked = m->step == MEDIUM_STEP_SERVER &&
+		     (m->state == MEDIUM_CLOSING || m->state == MEDIUM_EJECTING);
+
+	if (!asked)
+		return;
+	if (m->root_fd >= 0)
+		server_send(b, m, LINK_ROOT, 0, 0, m->root_fd);
+	ask_server(b, m);
+}
+
+void closing_for_exit(struct broker *b, struct medium *m)
+{
+	bool closing = m->state == MEDIUM_CLOSING || m->state == MEDIUM_EJECTING;
+
+	if (medium_in_use(m) || (closing && m->step == MEDIUM_STEP_SERVER))
+		closing_start(b, m, MEDIUM_CLOSE_EXIT);
+	else if (medium_is_engaged(m) && m->state != MEDIUM_MOUNTING)
+		m->purpose = MEDIUM_CLOSE_EXIT;
+	else
+		shutdown_medium_rests(b);
+}

@@ -1,0 +1,165 @@
+/*
+ * The broker's parts in one object, and what its files ask of one another. Everything runs in
+ * one thread, from callbacks of the event loop; nothing waits for a device or for the server.
+ *
+ *   watch, udev ─► reconcile ─► probing ─► reconcile (policy) ─► visibility (names, announcer)
+ *   server      ─► server_events ─► storage (mount, sync, unmount) ─► staging
+ *   control     ─► commands ─► storage
+ */
+#pragma once
+
+#include "daemon/announcer.h"
+#include "daemon/broker.h"
+#include "daemon/control.h"
+#include "daemon/registry.h"
+#include "daemon/supervisor.h"
+#include "daemon/sysdisk.h"
+#include "daemon/udev.h"
+#include "daemon/watch.h"
+#include "device/names.h"
+
+enum broker_phase {
+	BROKER_STARTING, /* the server is not ready */
+	BROKER_COLD,	 /* the devices that are there at the start are looked at */
+	BROKER_SERVING,
+	BROKER_ENDING,
+};
+
+struct shutdown;
+
+struct broker {
+	const struct broker_args *args;
+	struct config *config;
+	char *mountpoint;
+	enum broker_phase phase;
+	int sysfs_fd;
+	int proc_fd;
+	int dev_fd;
+
+	struct loop *loop;
+	struct names *names;
+	struct staging *staging;
+	struct supervisor *server;
+	struct announcer *announcer;
+	struct control *control; /* NULL once the daemon ends */
+	struct watch *watch;
+	struct udev_source *udev;
+	struct shutdown *shutdown; /* NULL until the daemon ends */
+
+	struct registry registry;
+	struct sysdisk sysdisk;
+	uint64_t sysdisk_ms; /* when it was read; 0: never */
+	struct list probe_queue;
+	unsigned probes_running;
+	bool passthrough; /* of the connection */
+	struct loop_timer *ready_timer;
+	struct loop_timer *reap_timer;
+};
+
+/* broker.c */
+
+/* The server is ready for the first time, or again. */
+void broker_server_ready(struct broker *b);
+/* Says READY once all that was there at the start has been looked at and is visible. */
+void broker_check_ready(struct broker *b);
+
+/* reconcile.c: what the devices are -> what is shown */
+
+enum reconcile_mode {
+	RECONCILE_EVENT,  /* something happened: look again, also on the device */
+	RECONCILE_RELOAD, /* other settings: decide again on what is known */
+};
+
+/* Brings one device up to date with sysfs, whatever an event said of it. */
+void reconcile_device(struct broker *b, const char *kname, enum reconcile_mode mode);
+/* The same for all devices that there are and all that are known. */
+void reconcile_all(struct broker *b, enum reconcile_mode mode);
+/* A medium has come to rest; decides what was put off while it was in use. */
+void reconcile_put_off(struct broker *b, struct medium *m);
+/* A probe ended. */
+void reconcile_probed(struct broker *b, struct medium *m, const struct probe_result *result);
+/* No longer to be shown, and why. The filesystem must not be mounted. */
+void reconcile_conceal(struct broker *b, struct medium *m, const char *reason);
+
+/* probing.c: a few probes at a time */
+
+void probing_request(struct broker *b, struct medium *m);
+void probing_cancel(struct broker *b, struct medium *m);
+bool probing_quiet(const struct broker *b);
+
+/* visibility.c: names in the view */
+
+/* The server knows it: time for the announcer. */
+void visibility_added(struct broker *b, struct medium *m);
+void visibility_show(struct broker *b, struct medium *m);
+/* Fences the medium and takes its name away. */
+void visibility_hide(struct broker *b, struct medium *m);
+/* Tells the server new facts, now or with others a moment later. */
+void visibility_update(struct broker *b, struct medium *m);
+void visibility_update_soon(struct broker *b, struct medium *m);
+/* The announcer's report. */
+void visibility_announced(uint32_t id, bool make, int err, void *data);
+/* Tells a new server everything. */
+void visibility_resend(struct broker *b);
+
+/* storage.c: mounting and using */
+
+void storage_want_mount(struct broker *b, struct medium *m);
+void storage_use(struct broker *b, struct medium *m, const struct link_message *message);
+/* Starts a mount that was put off. */
+void storage_mount_wanted(struct broker *b, struct medium *m);
+/* Sets the state that follows from the counts, and arms the sync. */
+void storage_settle(struct broker *b, struct medium *m);
+int storage_sync(struct broker *b, struct medium *m);
+/* A new server knows nothing of the filesystem. */
+void storage_resend(struct broker *b, struct medium *m);
+/* Takes space from a result that knows it. */
+void storage_take_space(struct medium *m, const struct staging_result *result);
+
+/* closing.c: unmounting in order */
+
+void closing_start(struct broker *b, struct medium *m, enum medium_purpose purpose);
+/* The server's answer to LINK_CLOSE. */
+void closing_closed(struct broker *b, struct medium *m, const struct link_message *message);
+/* A sync that ran when closing began has ended. */
+void closing_next(struct broker *b, struct medium *m);
+/* Ejects as soon as that is possible; answers the clients that wait for it. */
+void closing_eject(struct broker *b, struct medium *m, bool force);
+void closing_resend(struct broker *b, struct medium *m);
+/* Goes to BROKER_ENDING's way of closing, whatever was going on. */
+void closing_for_exit(struct broker *b, struct medium *m);
+
+/* removal.c: the device is gone */
+
+void removal_start(struct broker *b, struct medium *m);
+/* Frees it, a little later, once nothing is left of it. */
+void removal_finish(struct broker *b, struct medium *m);
+
+/* commands.c: the control socket */
+
+void commands_request(struct control_peer *peer, const struct control_request *request, void *data);
+/* Tells monitors and those who wait. */
+void commands_event(struct broker *b, struct medium *m, const char *event);
+/* Answers those who wait for an ejection; err 0: it is done. */
+void commands_eject_done(struct broker *b, struct medium *m, int err, const char *text);
+
+/* server_events.c: what the server says */
+
+extern const struct supervisor_events server_events;
+void server_announcer_started(pid_t pid, void *data);
+void server_send(struct broker *b, const struct medium *m, enum link_type type, uint32_t flags,
+		 int err, int fd);
+
+/* reload.c */
+
+/* Reads it anew; a broken one is refused and changes nothing. */
+void reload_config(struct broker *b);
+
+/* shutdown.c */
+
+/* Ends the daemon in order, with this exit code; a second call hurries. */
+void shutdown_begin(struct broker *b, int code);
+/* A medium has come to rest while the daemon ends. */
+void shutdown_medium_rests(struct broker *b);
+/* The server has ended. */
+void shutdown_server_ended(struct broker *b);

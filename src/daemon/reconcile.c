@@ -1,0 +1,294 @@
+#include "context.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+
+/* Mounts of the host come and go; a storm of events need not read them for each device. */
+#define SYSDISK_FRESH_MS 1000
+/* What udevd has not dealt with after this time it will not. */
+#define UDEV_PATIENCE_MS 3000
+
+static void refresh_sysdisk(struct broker *b)
+{
+	int r;
+
+	if (b->sysdisk_ms != 0 && now_ms() - b->sysdisk_ms < SYSDISK_FRESH_MS)
+		return;
+	r = sysdisk_read(&b->sysdisk, b->proc_fd, b->sysfs_fd);
+	if (r < 0)
+		log_debug("cannot read the host's mounts: %s, ignoring", strerror(-r));
+	b->sysdisk_ms = now_ms();
+}
+
+static struct policy_input facts(struct broker *b, struct medium *m, enum udev_knowledge udev)
+{
+	refresh_sysdisk(b);
+	return (struct policy_input){
+		.config = b->config,
+		.dev = &m->dev,
+		.probe = m->probed ? &m->probe : NULL,
+		.system_disk = sysdisk_has(&b->sysdisk, m->dev.disk_devnum),
+		.udisks_ignore = udev == UDEV_IGNORED,
+	};
+}
+
+void reconcile_conceal(struct broker *b, struct medium *m, const char *reason)
+{
+	if (m->state != MEDIUM_HIDDEN || !streq(m->reason, reason))
+		log_debug("%s is not shown: %s", m->dev.kname, reason);
+	medium_set_reason(m, "%s", reason);
+	medium_set_state(m, MEDIUM_HIDDEN);
+	if (m->view != MEDIUM_ABSENT)
+		visibility_hide(b, m);
+}
+
+/* How it would be mounted, until it is. */
+static void preview(struct medium *m)
+{
+	char error[64];
+
+	m->read_only = m->decision.read_only || m->dev.read_only || m->driver->read_only;
+	if (driver_options(m->driver, m->decision.options, &m->decision.owner, m->options, error,
+			   sizeof(error)) < 0)
+		(void)STR_COPY(m->options, m->decision.options);
+}
+
+static void show(struct broker *b, struct medium *m)
+{
+	preview(m);
+	m->reason[0] = '\0';
+	m->had_failed = false;
+	medium_set_state(m, MEDIUM_IDLE);
+	if (m->view == MEDIUM_ABSENT)
+		visibility_show(b, m);
+	else
+		visibility_update(b, m);
+}
+
+/* Another name is another directory: the old one goes first. */
+static void show_under(struct broker *b, struct medium *m, const char *base)
+{
+	bool named = m->view != MEDIUM_ABSENT && m->view != MEDIUM_WAITING;
+
+	if (m->view == MEDIUM_VANISHING || (named && !streq(base, m->base))) {
+		m->redecide = true;
+		if (m->view != MEDIUM_VANISHING)
+			reconcile_conceal(b, m, "its name changes");
+		return;
+	}
+	(void)STR_COPY(m->base, base);
+	show(b, m);
+}
+
+static void decide(struct broker *b, struct medium *m)
+{
+	struct policy_input in = facts(b, m, udev_source_ask(b->udev, m->dev.devnum));
+	char reason[LIMIT_REASON];
+	char base[LIMIT_NAME + 1];
+
+	policy_decide(&in, &m->decision);
+	if (!m->decision.shown) {
+		reconcile_conceal(b, m, m->decision.reason);
+		return;
+	}
+	m->driver = driver_find(m->probe.fstype);
+	if (!m->driver) {
+		(void)snprintf(reason, sizeof(reason), "no driver for %s", m->probe.fstype);
+		reconcile_conceal(b, m, reason);
+		return;
+	}
+	name_base(m->decision.wanted_name, m->probe.label, m->probe.uuid, m->dev.kname, base);
+	show_under(b, m, base);
+}
+
+/* Of a medium that is in use only this is decided at once: whether it has to go. */
+static void decide_engaged(struct broker *b, struct medium *m)
+{
+	struct policy_input in = facts(b, m, udev_source_ask(b->udev, m->dev.devnum));
+	struct policy_decision decision;
+
+	m->redecide = true;
+	if (!m->probed)
+		return;
+	/* its own mount does not make it the host's */
+	policy_decide(&in, &decision);
+	if (!decision.shown)
+		closing_start(b, m, MEDIUM_CLOSE_HIDE);
+}
+
+static void consider(struct broker *b, struct medium *m, enum reconcile_mode mode);
+
+static void udev_patience_ends(void *data)
+{
+	struct medium *m = data;
+
+	m->udev_timer = loop_timer_remove(m->udev_timer);
+	m->udev_waited = true;
+	consider(m->broker, m, RECONCILE_EVENT);
+}
+
+/* udevd's rules may say that the device is to be ignored: its event follows the kernel's. */
+static bool wait_for_udev(struct broker *b, struct medium *m, enum udev_knowledge udev)
+{
+	if (udev != UDEV_UNKNOWN || m->udev_waited)
+		return false;
+	if (!m->udev_timer &&
+	    loop_timer_add(b->loop, UDEV_PATIENCE_MS, udev_patience_ends, m, &m->udev_timer) < 0)
+		return false;
+	medium_set_reason(m, "waiting for udevd");
+	return true;
+}
+
+static void consider(struct broker *b, struct medium *m, enum reconcile_mode mode)
+{
+	enum udev_knowledge udev = udev_source_ask(b->udev, m->dev.devnum);
+	struct policy_input in = facts(b, m, udev);
+	char reason[LIMIT_REASON] = "";
+
+	if (m->state == MEDIUM_EJECTED)
+		return;
+	if (medium_is_engaged(m)) {
+		m->redecide = true;
+		if (mode == RECONCILE_RELOAD)
+			decide_engaged(b, m);
+		return;
+	}
+	if (!policy_wants_probe(&in, reason, sizeof(reason))) {
+		reconcile_conceal(b, m, reason);
+		return;
+	}
+	if (wait_for_udev(b, m, udev))
+		return;
+	if (mode == RECONCILE_RELOAD && m->probed)
+		decide(b, m);
+	else
+		probing_request(b, m);
+}
+
+static struct medium *add(struct broker *b, const struct blockdev *dev)
+{
+	struct medium *m;
+	int r = registry_add(&b->registry, dev, &m);
+
+	if (r < 0) {
+		log_warning("cannot take in %s: %s", dev->kname, strerror(-r));
+		return NULL;
+	}
+	m->broker = b;
+	log_debug("%s: new, %llu bytes, %s", dev->kname, (unsigned long long)dev->size_bytes,
+		  blockdev_bus_name(dev->bus));
+	return m;
+}
+
+/* Returns the device's medium, or NULL when it is gone. */
+static struct medium *update(struct broker *b, const char *kname)
+{
+	struct medium *m = registry_find_device(&b->registry, kname);
+	struct blockdev dev;
+	int r = blockdev_read(b->sysfs_fd, kname, &dev);
+
+	if (m && (r < 0 || !medium_same_device(&m->dev, &dev))) {
+		removal_start(b, m);
+		m = NULL;
+	}
+	if (r < 0)
+		return NULL;
+	if (!m)
+		return add(b, &dev);
+	m->dev = dev;
+	return m;
+}
+
+/* A disk is shown or not depending on whether it has partitions. */
+static void reconcile_disk_of(struct broker *b, const char *kname, const char *disk)
+{
+	struct medium *m;
+
+	if (streq(disk, kname) || disk[0] == '\0')
+		return;
+	m = registry_find_device(&b->registry, disk);
+	if (m && !medium_is_engaged(m))
+		reconcile_device(b, disk, RECONCILE_EVENT);
+}
+
+void reconcile_device(struct broker *b, const char *kname, enum reconcile_mode mode)
+{
+	struct medium *m = registry_find_device(&b->registry, kname);
+	char disk[LIMIT_KNAME] = "";
+	bool known = m;
+
+	if (m)
+		(void)STR_COPY(disk, m->dev.disk);
+	m = update(b, kname);
+	if (m) {
+		(void)STR_COPY(disk, m->dev.disk);
+		consider(b, m, mode);
+	}
+	if (known != (m != NULL))
+		reconcile_disk_of(b, kname, disk);
+}
+
+struct rescan {
+	struct broker *broker;
+	enum reconcile_mode mode;
+};
+
+static int rescan_device(const char *kname, void *data)
+{
+	struct rescan *rescan = data;
+
+	reconcile_device(rescan->broker, kname, rescan->mode);
+	return 0;
+}
+
+void reconcile_all(struct broker *b, enum reconcile_mode mode)
+{
+	struct rescan rescan = {b, mode};
+	int r;
+
+	registry_for_each (m, &b->registry) {
+		struct blockdev dev;
+
+		if (m->state != MEDIUM_REMOVED &&
+		    blockdev_read(b->sysfs_fd, m->dev.kname, &dev) < 0)
+			removal_start(b, m);
+	}
+	r = blockdev_each(b->sysfs_fd, rescan_device, &rescan);
+	if (r < 0)
+		log_err("cannot list the block devices in sysfs: %s", strerror(-r));
+}
+
+void reconcile_put_off(struct broker *b, struct medium *m)
+{
+	if (!m->redecide || medium_is_engaged(m) || m->state == MEDIUM_REMOVED)
+		return;
+	m->redecide = false;
+	consider(b, m, m->view == MEDIUM_ABSENT ? RECONCILE_RELOAD : RECONCILE_EVENT);
+}
+
+void reconcile_probed(struct broker *b, struct medium *m, const struct probe_result *result)
+{
+	char kname[LIMIT_KNAME];
+
+	if (medium_is_engaged(m)) {
+		m->redecide = true;
+		return;
+	}
+	if (m->probed && m->view != MEDIUM_ABSENT && !medium_same_content(&m->probe, result)) {
+		(void)STR_COPY(kname, m->dev.kname);
+		removal_start(b, m);
+		reconcile_device(b, kname, RECONCILE_EVENT);
+		return;
+	}
+	m->probe = *result;
+	m->probed = true;
+	if (result->fs_total_bytes > 0) {
+		m->total_bytes = result->fs_total_bytes;
+		m->free_bytes = result->fs_free_bytes;
+		m->block_size = result->fs_block_size;
+	}
+	decide(b, m);
+	storage_mount_wanted(b, m);
+	broker_check_ready(b);
+}

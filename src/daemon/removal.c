@@ -1,0 +1,79 @@
+#include "context.h"
+
+#include "base/log.h"
+
+/* Shutting down and detaching waits for requests that a dead device may never answer. */
+#define ABANDON_DEADLINE_MS 60000
+
+static void stop_timers(struct medium *m)
+{
+	m->udev_timer = loop_timer_remove(m->udev_timer);
+	m->sync_timer = loop_timer_remove(m->sync_timer);
+	m->close_timer = loop_timer_remove(m->close_timer);
+	m->update_timer = loop_timer_remove(m->update_timer);
+}
+
+static void abandoned(const struct staging_result *result, void *data)
+{
+	struct medium *m = data;
+
+	m->job = NULL;
+	if (result->err < 0)
+		log_warning("what was mounted from %s could not be detached: %s", m->dev.kname,
+			    strerror(-result->err));
+	removal_finish(m->broker, m);
+}
+
+/* A mount that is still going on is undone by staging itself. */
+static void abandon(struct broker *b, struct medium *m)
+{
+	bool mounting = m->state == MEDIUM_MOUNTING;
+	bool maybe_mounted = medium_is_engaged(m) || m->state == MEDIUM_FAILED;
+	int r;
+
+	m->job = staging_job_forget(m->job);
+	m->root_fd = close_fd(m->root_fd);
+	if (mounting || !maybe_mounted)
+		return;
+	r = staging_abandon_start(b->staging, m->id, m->driver->has_shutdown, ABANDON_DEADLINE_MS,
+				  abandoned, m, &m->job);
+	if (r < 0)
+		log_warning("what was mounted from %s could not be detached: %s", m->dev.kname,
+			    strerror(-r));
+}
+
+/* The fence comes before everything else: nothing may reach what is on the device now. */
+void removal_start(struct broker *b, struct medium *m)
+{
+	visibility_hide(b, m);
+	stop_timers(m);
+	probing_cancel(b, m);
+	abandon(b, m);
+	if (m->state == MEDIUM_EJECTING || m->eject_asked)
+		commands_eject_done(b, m, -ENODEV, "it was removed before all was written");
+	else if (m->state == MEDIUM_EJECTED)
+		commands_eject_done(b, m, 0, NULL);
+	log_debug("%s: gone", m->dev.kname);
+	m->redecide = false;
+	medium_set_state(m, MEDIUM_REMOVED);
+	removal_finish(b, m);
+	if (b->phase == BROKER_ENDING)
+		shutdown_medium_rests(b);
+}
+
+static void reap(void *data)
+{
+	struct broker *b = data;
+
+	b->reap_timer = loop_timer_remove(b->reap_timer);
+	registry_for_each (m, &b->registry)
+		if (m->state == MEDIUM_REMOVED && m->view == MEDIUM_ABSENT && !m->job)
+			registry_drop(&b->registry, m);
+}
+
+/* Not at once: callers up the stack may still look at it. */
+void removal_finish(struct broker *b, struct medium *m)
+{
+	if (m->state == MEDIUM_REMOVED && m->view == MEDIUM_ABSENT && !m->job && !b->reap_timer)
+		(void)loop_timer_add(b->loop, 0, reap, b, &b->reap_timer);
+}

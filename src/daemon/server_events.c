@@ -1,0 +1,105 @@
+#include "context.h"
+
+#include "base/log.h"
+#include "daemon/notify.h"
+
+void server_send(struct broker *b, const struct medium *m, enum link_type type, uint32_t flags,
+		 int err, int fd)
+{
+	struct link_message message = {.type = type, .id = m->id, .flags = flags, .err = err};
+
+	supervisor_send(b->server, &message, fd);
+}
+
+static void on_ready(struct broker *b, const struct link_message *message)
+{
+	b->passthrough = message->flags & LINK_FEATURE_PASSTHROUGH;
+	log_debug("the server is ready, features %#x", message->flags);
+	broker_server_ready(b);
+}
+
+static void on_added(struct broker *b, struct medium *m, const struct link_message *message)
+{
+	(void)message;
+	visibility_added(b, m);
+}
+
+static void on_want_mount(struct broker *b, struct medium *m, const struct link_message *message)
+{
+	(void)message;
+	storage_want_mount(b, m);
+}
+
+static void on_idle(struct broker *b, struct medium *m, const struct link_message *message)
+{
+	(void)message;
+	if (m->state == MEDIUM_CLEAN || m->state == MEDIUM_DIRTY)
+		closing_start(b, m, MEDIUM_CLOSE_IDLE);
+}
+
+/* What the announcer reports says more surely when a name has come or gone. */
+static const struct {
+	enum link_type type;
+	void (*fn)(struct broker *, struct medium *, const struct link_message *);
+} handlers[] = {
+	{LINK_ADDED, on_added}, {LINK_WANT_MOUNT, on_want_mount}, {LINK_USE, storage_use},
+	{LINK_IDLE, on_idle},	{LINK_CLOSED, closing_closed},
+};
+
+static void on_message(const struct link_message *message, int fd, void *data)
+{
+	struct broker *b = data;
+	struct medium *m = registry_find(&b->registry, message->id);
+
+	close_fd(fd);
+	if (message->type == LINK_READY)
+		on_ready(b, message);
+	for (size_t i = 0; m && i < ARRAY_SIZE(handlers); i++)
+		if (handlers[i].type == message->type)
+			handlers[i].fn(b, m, message);
+}
+
+static void tell_announcer(struct broker *b, pid_t pid)
+{
+	struct link_message message = {.type = LINK_ANNOUNCER, .pid = pid};
+
+	supervisor_send(b->server, &message, -EBADF);
+}
+
+void server_announcer_started(pid_t pid, void *data)
+{
+	tell_announcer(data, pid);
+}
+
+/* Once it is started, the server serves what it has been told so far, and nothing else. */
+static void on_started(bool again, void *data)
+{
+	static const struct link_message start = {.type = LINK_START};
+	struct broker *b = data;
+	int r = 0;
+
+	if (again)
+		tell_announcer(b, announcer_pid(b->announcer));
+	else
+		r = announcer_start(b->announcer);
+	if (r < 0)
+		log_err("cannot start the announcer: %s", strerror(-r));
+	visibility_resend(b);
+	supervisor_send(b->server, &start, -EBADF);
+}
+
+static void on_ended(int err, void *data)
+{
+	struct broker *b = data;
+
+	if (b->phase == BROKER_ENDING)
+		shutdown_server_ended(b);
+	else
+		shutdown_begin(b, err);
+}
+
+const struct supervisor_events server_events = {
+	.started = on_started,
+	.message = on_message,
+	.ended = on_ended,
+};

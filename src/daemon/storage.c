@@ -1,0 +1,232 @@
+#include "context.h"
+
+#include "base/log.h"
+
+/* "Copied" must soon mean "written": this long after the last writer closed. */
+#define SYNC_DELAY_MS 1000
+
+static void give_root(struct broker *b, struct medium *m)
+{
+	server_send(b, m, LINK_ROOT, 0, 0, m->root_fd);
+}
+
+static void refuse_root(struct broker *b, struct medium *m, int err)
+{
+	server_send(b, m, LINK_ROOT, 0, err, -EBADF);
+}
+
+void storage_take_space(struct medium *m, const struct staging_result *result)
+{
+	if (result->total_bytes == 0)
+		return;
+	m->total_bytes = result->total_bytes;
+	m->free_bytes = result->free_bytes;
+	m->block_size = result->block_size;
+}
+
+/* Told once: programs that look again and again would fill the log. */
+static void mount_failed(struct broker *b, struct medium *m, int err, const char *reason)
+{
+	bool known = m->had_failed && streq(m->reason, reason);
+
+	medium_set_reason(m, "%s", *reason ? reason : strerror(-err));
+	medium_set_state(m, MEDIUM_FAILED);
+	m->had_failed = true;
+	visibility_update(b, m);
+	refuse_root(b, m, err);
+	if (known)
+		return;
+	log_warning("cannot mount %s (%s): %s", QUOTE(m->name), m->dev.kname, m->reason);
+	commands_event(b, m, "failed");
+}
+
+static void mount_succeeded(struct broker *b, struct medium *m, const struct staging_result *result)
+{
+	m->root_fd = result->root_fd;
+	m->read_only = result->read_only;
+	m->written = m->unsynced = false;
+	m->writers = m->openers = 0;
+	m->had_failed = false;
+	(void)STR_COPY(m->options, result->options);
+	medium_set_reason(m, "%s", result->reason);
+	storage_take_space(m, result);
+	medium_set_state(m, MEDIUM_CLEAN);
+	visibility_update(b, m);
+	give_root(b, m);
+	log_info("%s mounted: %s%s%s%s", QUOTE(m->name), m->driver->kernel_type,
+		 m->read_only ? ", read-only" : "", *m->reason ? ": " : "", m->reason);
+	commands_event(b, m, "mounted");
+}
+
+static void mount_ended(const struct staging_result *result, void *data)
+{
+	struct medium *m = data;
+	struct broker *b = m->broker;
+
+	m->job = NULL;
+	if (result->err < 0)
+		mount_failed(b, m, result->err, result->reason);
+	else
+		mount_succeeded(b, m, result);
+	if (b->phase == BROKER_ENDING)
+		closing_for_exit(b, m);
+	else if (m->eject_asked)
+		closing_start(b, m, m->eject_force ? MEDIUM_CLOSE_EJECT_FORCE : MEDIUM_CLOSE_EJECT);
+	else
+		reconcile_put_off(b, m);
+}
+
+static int prepare_options(struct medium *m)
+{
+	char error[80] = "";
+	int r = driver_options(m->driver, m->decision.options, &m->decision.owner, m->options,
+			       error, sizeof(error));
+
+	if (r == -EINVAL)
+		medium_set_reason(m, "mount option %s is not allowed for %s", error,
+				  m->probe.fstype);
+	else if (r < 0)
+		medium_set_reason(m, "the mount options are too long");
+	return r;
+}
+
+static void start_mount(struct broker *b, struct medium *m)
+{
+	struct staging_mount what = {
+		.id = m->id,
+		.dev = &m->dev,
+		.driver = m->driver,
+		.options = m->options,
+		.read_only = m->decision.read_only,
+	};
+	char reason[LIMIT_REASON];
+	int r = prepare_options(m);
+
+	m->wanted = false;
+	if (r < 0) {
+		(void)STR_COPY(reason, m->reason);
+		mount_failed(b, m, r, reason);
+		return;
+	}
+	r = staging_mount_start(b->staging, &what, b->config->mount_timeout_ms, mount_ended, m,
+				&m->job);
+	if (r < 0) {
+		mount_failed(b, m, r, r == -ETIMEDOUT ? "the device does not answer" : "");
+		return;
+	}
+	medium_set_state(m, MEDIUM_MOUNTING);
+	visibility_update(b, m);
+}
+
+void storage_mount_wanted(struct broker *b, struct medium *m)
+{
+	bool can = m->state == MEDIUM_IDLE || m->state == MEDIUM_FAILED;
+
+	if (m->wanted && can && m->probing == MEDIUM_PROBE_NONE)
+		start_mount(b, m);
+}
+
+void storage_want_mount(struct broker *b, struct medium *m)
+{
+	switch (m->state) {
+	case MEDIUM_IDLE:
+	case MEDIUM_FAILED:
+	case MEDIUM_CLOSING:
+	case MEDIUM_UNMOUNTING:
+		m->wanted = true; /* what runs now comes first */
+		storage_mount_wanted(b, m);
+		return;
+	case MEDIUM_MOUNTING:
+		return;
+	case MEDIUM_CLEAN:
+	case MEDIUM_BUSY:
+	case MEDIUM_DIRTY:
+		give_root(b, m);
+		return;
+	case MEDIUM_NEW:
+	case MEDIUM_HIDDEN:
+	case MEDIUM_EJECTING:
+	case MEDIUM_EJECTED:
+	case MEDIUM_REMOVED:
+	case MEDIUM_STATE_COUNT:
+		refuse_root(b, m, -ENODEV);
+		return;
+	}
+}
+
+static void sync_due(void *data)
+{
+	struct medium *m = data;
+
+	m->sync_timer = loop_timer_remove(m->sync_timer);
+	if (m->state == MEDIUM_DIRTY && !m->job)
+		(void)storage_sync(m->broker, m);
+}
+
+void storage_settle(struct broker *b, struct medium *m)
+{
+	enum medium_state before = m->state;
+
+	medium_set_state(m, medium_mounted_state(m));
+	if (m->state != MEDIUM_DIRTY)
+		m->sync_timer = loop_timer_remove(m->sync_timer);
+	else if (b->config->durability != DURABILITY_LAZY && m->written && !m->sync_timer)
+		(void)loop_timer_add(b->loop, SYNC_DELAY_MS, sync_due, m, &m->sync_timer);
+	if (m->state != before)
+		visibility_update_soon(b, m);
+}
+
+static void sync_ended(const struct staging_result *result, void *data)
+{
+	struct medium *m = data;
+	struct broker *b = m->broker;
+
+	m->job = NULL;
+	storage_take_space(m, result);
+	if (result->err < 0) {
+		medium_set_reason(m, "could not be written: %s", strerror(-result->err));
+		log_err("%s: written data could not be put on the disk: %s", QUOTE(m->name),
+			strerror(-result->err));
+	} else {
+		m->unsynced = false;
+	}
+	if (medium_in_use(m))
+		storage_settle(b, m);
+	else
+		closing_next(b, m);
+}
+
+int storage_sync(struct broker *b, struct medium *m)
+{
+	int r = staging_sync_start(b->staging, m->id, b->config->mount_timeout_ms, sync_ended, m,
+				   &m->job);
+
+	if (r < 0)
+		return r;
+	m->written = false;
+	m->unsynced = true;
+	return 0;
+}
+
+void storage_use(struct broker *b, struct medium *m, const struct link_message *message)
+{
+	m->writers = message->writers;
+	m->openers = message->openers;
+	if (message->flags & LINK_USE_WRITTEN)
+		m->written = true;
+	if (medium_in_use(m))
+		storage_settle(b, m);
+}
+
+/* What was open is told anew; what was written before the server died may not be synced. */
+void storage_resend(struct broker *b, struct medium *m)
+{
+	if (!medium_in_use(m)) {
+		closing_resend(b, m);
+		return;
+	}
+	m->writers = m->openers = 0;
+	m->written = true;
+	give_root(b, m);
+	storage_settle(b, m);
+}
