@@ -63,8 +63,9 @@ typedef void (*staging_done_fn)(const struct staging_result *result, void *data)
  *
  * mount:  proves exclusive use by an O_EXCL open, then fsopen/fsmount (mount(2) where the new
  *         calls are missing); retries read-only where that may help.
- * umount: not lazy: -EBUSY when something still uses it. force: lazy. What is not mounted (any
- *         more) is unmounted.
+ * umount: not lazy: -EBUSY when something still uses it. force: what is still open fails
+ *         from now on where the filesystem can be shut down, and the unmount is lazy. What is
+ *         not mounted (any more) is unmounted.
  * sync:   syncfs(2).
  */
 struct staging_job;

@@ -11,10 +11,12 @@
 #include "staging/mounter.h"
 
 /*
- * Shutdown of a filesystem, as ext4, xfs and f2fs know it (the number comes from XFS; flag 2:
- * neither data nor log are written any more). The kernel exports no common name for it.
+ * Shutdown of a filesystem, as ext4, xfs and f2fs know it (the number comes from XFS; flag 0: all
+ * is written out first, 2: neither data nor log are written any more). The kernel exports no
+ * common name for it.
  */
 #define IOC_SHUTDOWN	     _IOR('X', 125, __u32)
+#define SHUTDOWN_SYNCED	     0
 #define SHUTDOWN_NO_LOGFLUSH 2
 
 struct worker_path worker_mount_point(uint32_t id)
@@ -68,6 +70,15 @@ static void detach(uint32_t id, struct staging_result *result)
 	remove_mount_point(id);
 }
 
+/* Handles that others still have fail from now on, where the filesystem can do that. */
+static void shut_down(uint32_t id, __u32 flags)
+{
+	_cleanup_close_ int root = open_root(id, O_RDONLY);
+
+	if (root >= 0)
+		(void)ioctl(root, IOC_SHUTDOWN, &flags);
+}
+
 static void run_umount(const struct staging_request *request, struct staging_result *result)
 {
 	_cleanup_close_ int root = open_root(request->id, O_PATH);
@@ -76,6 +87,7 @@ static void run_umount(const struct staging_request *request, struct staging_res
 		worker_space(root, result);
 	root = close_fd(root);
 	if (request->force) {
+		shut_down(request->id, SHUTDOWN_SYNCED);
 		detach(request->id, result);
 		return;
 	}
@@ -104,14 +116,8 @@ static void run_sync(const struct staging_request *request, struct staging_resul
 
 static void run_abandon(const struct staging_request *request, struct staging_result *result)
 {
-	_cleanup_close_ int root = -EBADF;
-	__u32 flags = SHUTDOWN_NO_LOGFLUSH;
-
 	if (request->shutdown)
-		root = open_root(request->id, O_RDONLY);
-	if (root >= 0)
-		(void)ioctl(root, IOC_SHUTDOWN, &flags);
-	root = close_fd(root);
+		shut_down(request->id, SHUTDOWN_NO_LOGFLUSH);
 	detach(request->id, result);
 }
 
