@@ -67,11 +67,14 @@ static bool set_space(struct superblock_space *space, uint64_t block_size, uint6
 	return true;
 }
 
-/* Offsets: Documentation/filesystems/ext4/super.rst of the kernel. */
+/*
+ * Offsets: Documentation/filesystems/ext4/super.rst of the kernel. Like statfs, it does not count
+ * the blocks of inode tables, bitmaps and the journal, where the superblock tells how many.
+ */
 static bool read_ext(int fd, struct superblock_space *space)
 {
 	uint8_t sb[1024];
-	uint64_t total, free_blocks;
+	uint64_t total, free_blocks, overhead;
 
 	if (!read_at(fd, 1024, sb, sizeof(sb)) || le16(sb + 56) != 0xef53 || le32(sb + 24) > 6)
 		return false;
@@ -81,6 +84,10 @@ static bool read_ext(int fd, struct superblock_space *space)
 		total |= (uint64_t)le32(sb + 0x150) << 32;
 		free_blocks |= (uint64_t)le32(sb + 0x158) << 32;
 	}
+	overhead = le32(sb + 0x248); /* in clusters, which nearly always are blocks */
+	if (le32(sb + 28) == le32(sb + 24) && free_blocks <= total &&
+	    overhead <= total - free_blocks)
+		total -= overhead;
 	return set_space(space, 1024u << le32(sb + 24), total, free_blocks);
 }
 
