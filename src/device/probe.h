@@ -27,6 +27,7 @@ struct probe_result {
 	char uuid[LIMIT_UUID];
 	char part_type[LIMIT_UUID]; /* partition type: GUID or 0x..; "" for a whole disk */
 	uint64_t part_flags;
+	/* Only with PROBE_NOTHING: the boot sector of exFAT looks like a table too. */
 	bool has_partition_table;
 	/* Space as the superblock tells it; total 0: not known for this type. Bytes. */
 	uint64_t fs_total_bytes;

@@ -88,10 +88,11 @@ static void read_content(struct probe_scan *scan, struct probe_result *result)
 		set_failed(result, errno > 0 ? -errno : -EIO);
 		return;
 	}
-	result->outcome = PROBE_NOTHING;
-	result->has_partition_table = blkid_probe_has_value(prober, "PTTYPE");
-	if (r > 0 || !copy_value(prober, "TYPE", result->fstype, sizeof(result->fstype)))
+	if (r > 0 || !copy_value(prober, "TYPE", result->fstype, sizeof(result->fstype))) {
+		result->outcome = PROBE_NOTHING;
+		result->has_partition_table = blkid_probe_has_value(prober, "PTTYPE");
 		return;
+	}
 	result->outcome = PROBE_FOUND;
 	(void)copy_value(prober, "USAGE", result->usage, sizeof(result->usage));
 	(void)copy_value(prober, "LABEL", result->label, sizeof(result->label));
