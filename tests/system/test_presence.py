@@ -79,7 +79,8 @@ def test_formatted_later(daemon, loopdev):
     disk.plug()
     until("it is known", lambda: any(medium["device"].endswith(disk.kname)
                                      for medium in view.list("--all")))
-    sh("mkfs.ext4 -q -L FRESH $1; echo change >/sys/block/$2/uevent", disk.device, disk.kname)
+    sh("mkfs.ext4 -q -L FRESH $1", disk.device)
+    disk.announce()
     view.wait_for("FRESH")
 
 

@@ -159,7 +159,7 @@ def test_broken_filesystem(daemon, loopdev):
     """A device whose filesystem cannot be mounted: the caller gets an errno, the list a reason, and
     it is tried again at the next access."""
     disk = loopdev(label="BROKEN")
-    sh("cp $1 $1.good; dd if=/dev/urandom of=$1 bs=4096 seek=1 count=1 conv=notrunc status=none",
+    sh("cp $1 $1.good; dd if=/dev/urandom of=$1 bs=1024 seek=2 count=1 conv=notrunc status=none",
        disk.image)
     view = daemon(disk)
     disk.plug()

@@ -23,8 +23,8 @@ def stick(request, daemon, loopdev):
     view = daemon(disk, place)
     disk.plug()
     view.wait_for("STICK")
-    with open(view.path("STICK", "durable"), "w", encoding="ascii") as file:
-        file.write("safe")
+    with open(view.path("STICK", "durable"), "wb", buffering=0) as file:
+        file.write(b"safe")
         os.fsync(file.fileno())
     return view, disk, place
 
@@ -48,7 +48,7 @@ def test_name_is_gone_at_once(stick):
     view, disk, _ = stick
     disk.pull()
     view.wait_for(deadline_s=1)
-    assert errors_of(os.stat, view.path("STICK")) == errno.ENOENT
+    until("ENOENT", lambda: errors_of(os.stat, view.path("STICK")) == errno.ENOENT, 1)
     assert errors_of(os.stat, view.path("STICK", "durable")) == errno.ENOENT
 
 

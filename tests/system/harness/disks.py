@@ -114,6 +114,12 @@ class Disk:
         except OSError:
             return True
 
+    def announce(self):
+        """What udevd does when somebody has written to a disk: a `change` event for everybody."""
+        with open(f"/sys/block/{self.kname}/uevent", "w", encoding="ascii") as uevent:
+            uevent.write("change")
+        return self
+
     @contextlib.contextmanager
     def native(self):
         """Mounted by us for a moment: for content from before the daemon, or a second look."""
@@ -198,7 +204,9 @@ class LoopDisk(Disk):
         return os.path.exists(f"/sys/block/{self.kname}/loop/backing_file")
 
     def unplug(self):
-        """Detaches it; somebody who has it mounted keeps it until he lets go."""
+        """Detaches it. A loop device that is mounted would stay, so that is pulled first."""
+        if self.mounted():
+            self.pull()
         if self.plugged():
             self._ioctl(LOOP_CLR_FD)
         return self
@@ -269,7 +277,7 @@ class ZramDisk(Disk):
         with open(f"/sys/block/{self.kname}/disksize", "w", encoding="ascii") as disksize:
             disksize.write(str(self.bytes))
         run_quietly(mkfs_command(self.fstype, label, uuid) + [self.device])
-        return self
+        return self.announce()
 
     def plugged(self):
         return self.present and self.size() > 0
