@@ -31,7 +31,7 @@ static void agree(struct channel *channel, const struct fuse_init_in *in, bool w
 		offered |= (uint64_t)in->flags2 << 32;
 	if (want_passthrough && (offered & FUSE_PASSTHROUGH))
 		flags |= FUSE_PASSTHROUGH;
-	else
+	else if (getenv("WB"))
 		flags |= FUSE_WRITEBACK_CACHE; /* the two exclude each other */
 	flags &= offered;
 	channel->features = (struct channel_features){

@@ -87,3 +87,19 @@ void creds_create(const struct request *req, const struct medium *m, uint32_t ma
 	creds_assume(req, m, true);
 	set_umask(mask & 07777);
 }
+
+void creds_drop(const struct request *req)
+{
+	assume(0, 0, true); /* so that setfsuid() to a user takes the capabilities away */
+	(void)setfsgid(req->head->gid);
+	(void)setfsuid(req->head->uid);
+}
+
+void creds_restore(void)
+{
+	(void)setfsuid(0);
+	(void)setfsgid(0);
+	raise_caps(true);
+	current.uid = current.gid = 0;
+	current.keep_setid = true;
+}

@@ -21,3 +21,7 @@ void creds_assume(const struct request *req, const struct medium *m, bool keep_s
 
 /* The same for a new file, with the caller's umask; the kernel has dealt with set-id bits. */
 void creds_create(const struct request *req, const struct medium *m, uint32_t umask);
+
+/* Exactly the rights of the request's caller, without any capability over files; and back. */
+void creds_drop(const struct request *req);
+void creds_restore(void);

@@ -1,7 +1,7 @@
 /* From a message of the kernel to its handler, through the gate of its medium. */
 #include "ops.h"
 
-#include "base/log.h"
+#include "access.h"
 
 struct op {
 	op_fn fn;
@@ -54,15 +54,22 @@ static const struct op *op_find(uint32_t opcode)
 }
 
 /*
- * The kernel let the caller in by attributes that were made up, since the medium was not mounted.
- * ESTALE makes it walk the path again, with the true ones (retry_estale in fs/namei.c).
+ * The kernel let the caller into a medium's directory by attributes that were made up, since the
+ * medium was not mounted: the first look is checked here. Returns true when it was refused.
  */
-static bool access_unchecked(struct request *req, const struct node_info *node)
+static bool access_refused(struct request *req, const struct node_info *node)
 {
+	int mask = 0;
+
 	if (!req->unchecked || !(node->flags & NODE_MEDIUM_ROOT))
 		return false;
-	(void)channel_notify_attributes(&req->view->channel, req->head->nodeid);
-	(void)reply_error(req, -ESTALE);
+	if (req->head->opcode == FUSE_LOOKUP)
+		mask = X_OK;
+	else if (req->head->opcode == FUSE_OPENDIR)
+		mask = R_OK;
+	if (mask == 0 || access_check(req, req->medium->root_fd, mask) == 0)
+		return false;
+	(void)reply_error(req, -EACCES);
 	return true;
 }
 
@@ -78,7 +85,7 @@ static void handle(struct request *req)
 	}
 	if (r < 0)
 		(void)reply_error(req, r);
-	else if (!access_unchecked(req, &node))
+	else if (!access_refused(req, &node))
 		op->fn(req, req->medium, &node);
 }
 

@@ -95,6 +95,7 @@ static struct file *file_make(const struct files_add *add)
 	f->directory = add->directory;
 	f->writer = !add->directory && (add->flags & O_ACCMODE) != O_RDONLY;
 	f->fd = -EBADF;
+	f->direct_fd = -EBADF;
 	f->refs = 1;
 	list_init(&f->link);
 	return f;
@@ -231,6 +232,7 @@ int files_get(struct files *files, uint64_t handle, struct file **ret_file)
 
 static void file_free(struct files *files, struct file *f)
 {
+	close_fd(f->direct_fd);
 	close_fd(f->fd); /* may write or free blocks of a deleted file */
 	nodes_unpin(files->nodes, f->node);
 	medium_closed(f->medium, f->writer);
@@ -261,6 +263,28 @@ void files_set_fd(struct files *files, struct file *file, int fd)
 		file->fd = TAKE_FD(fd);
 	pthread_mutex_unlock(&files->lock);
 	close_fd(fd);
+}
+
+int file_direct_fd(struct files *files, struct file *f)
+{
+	char path[40];
+	int fd;
+
+	pthread_mutex_lock(&files->lock);
+	fd = f->direct_fd;
+	pthread_mutex_unlock(&files->lock);
+	if (fd >= 0)
+		return fd;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", f->fd);
+	fd = open(path, f->flags | O_DIRECT | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	pthread_mutex_lock(&files->lock);
+	if (f->direct_fd < 0)
+		f->direct_fd = TAKE_FD(fd);
+	pthread_mutex_unlock(&files->lock);
+	close_fd(fd);
+	return f->direct_fd;
 }
 
 void files_release(struct files *files, uint64_t handle)
@@ -323,16 +347,20 @@ void files_return(struct files *files, struct file_loan *loan)
 	loan->fd = -EBADF;
 }
 
-bool files_node_open(struct files *files, uint32_t node)
+bool files_node_written(struct files *files, uint32_t node)
 {
 	struct open_node *n;
-	bool open;
+	bool written = false;
 
 	pthread_mutex_lock(&files->lock);
 	n = node_find(files, node);
-	open = n && !list_empty(&n->files);
+	if (n) {
+		list_for_each (it, &n->files) {
+			written = written || CONTAINER_OF(it, struct file, link)->writer;
+		}
+	}
 	pthread_mutex_unlock(&files->lock);
-	return open;
+	return written;
 }
 
 void files_set_deleted(struct files *files, uint32_t node, const struct stat *st, int fd)
@@ -388,7 +416,7 @@ static unsigned abandon_some(struct files *files, const struct medium *medium, i
 {
 	unsigned n = 0;
 
-	for (uint32_t i = 0; i < files->table_size && n < ABANDON_BATCH; i++) {
+	for (uint32_t i = 0; i < files->table_size && n + 1 < ABANDON_BATCH; i++) {
 		struct file *f = files->table[i];
 
 		if (!f || f->medium != medium)
@@ -396,6 +424,8 @@ static unsigned abandon_some(struct files *files, const struct medium *medium, i
 		f->abandoned = true;
 		if (f->refs == 1 && f->fd >= 0)
 			fds[n++] = TAKE_FD(f->fd);
+		if (f->refs == 1 && f->direct_fd >= 0)
+			fds[n++] = TAKE_FD(f->direct_fd);
 	}
 	return n;
 }
@@ -411,7 +441,7 @@ void files_abandon(struct files *files, struct medium *medium)
 		pthread_mutex_unlock(&files->lock);
 		for (unsigned i = 0; i < n; i++)
 			close_fd(fds[i]);
-	} while (n == ABANDON_BATCH);
+	} while (n + 1 >= ABANDON_BATCH);
 }
 
 int files_init(struct files *files, struct store *store, struct nodes *nodes,

@@ -21,13 +21,14 @@ struct file {
 	uint32_t node;	 /* pinned */
 	uint64_t nodeid;
 	struct medium *medium; /* referenced */
-	int flags;	       /* of open(2), as the backing file was opened */
+	int flags;	       /* of open(2), as it was opened; fd itself is without O_DIRECT */
 	bool directory;
 	bool writer;
 	unsigned refs;	  /* under files->lock */
 	bool abandoned;	  /* the medium is gone: nothing but EIO; under files->lock */
 	struct list link; /* in the node's list; under files->lock */
 	int fd;		  /* -EBADF after a restart of the server, until it is needed */
+	int direct_fd;	  /* the same with O_DIRECT, once it was asked for; or -EBADF */
 	int backing_id;	  /* 0: through us */
 	/* What was read ahead of a directory; taken out while a request uses it (proxy_dir.c). */
 	struct dir_stream *_Atomic stream;
@@ -88,6 +89,12 @@ void file_put(struct files *files, struct file *file);
 /* Gives a file an fd again (taken over; closed if another thread was faster). */
 void files_set_fd(struct files *files, struct file *file, int fd);
 
+/*
+ * The file's fd with O_DIRECT, opened now if need be: through /proc, by the file's own fd, and
+ * kept until the file is closed. Returns the fd (the file's) or -errno. May block on the device.
+ */
+int file_direct_fd(struct files *files, struct file *file);
+
 /* The kernel's RELEASE: the file goes when its last user has put it. May block on the device. */
 void files_release(struct files *files, uint64_t handle);
 
@@ -99,8 +106,8 @@ struct file_loan {
 int files_borrow(struct files *files, uint32_t node, struct file_loan *ret_loan);
 void files_return(struct files *files, struct file_loan *loan);
 
-/* Whether the node has an open file. */
-bool files_node_open(struct files *files, uint32_t node);
+/* Whether the node has a file that is open for writing. */
+bool files_node_written(struct files *files, uint32_t node);
 
 /*
  * The node's last name is gone. fd: O_PATH, taken over, or -EBADF; st: its attributes, changed by

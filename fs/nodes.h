@@ -29,6 +29,7 @@ enum node_flags {
 	NODE_MAPPED = 0x4,	/* was open for reading and writing: may change through a mapping */
 	NODE_GONE = 0x8,	/* deleted: no new lookup finds it */
 	NODE_NAMELESS = 0x10,	/* files.h knows what is left of it */
+	NODE_CAP_REMOVED = 0x20, /* its capabilities went: the next empty SETATTR is a write's */
 };
 
 /* A copy of what others may know of a node. */

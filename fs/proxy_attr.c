@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+#include "access.h"
 #include "creds.h"
 
 static void reply_attr(struct request *req, struct medium *m, const struct node_info *node,
@@ -77,7 +78,7 @@ static int set_mode(const struct place *p, uint32_t mode)
 	if (*p->name)
 		return fchmodat(p->fd, p->name, mode & 07777, 0) < 0 ? -errno : 0;
 	place_path(p, path, sizeof(path));
-	return chmod(path, mode & 07777) < 0 ? -errno : 0;
+	return fchmodat(AT_FDCWD, path, mode & 07777, 0) < 0 ? -errno : 0;
 }
 
 static int set_owner(struct medium *m, const struct place *p, const struct fuse_setattr_in *in)
@@ -139,6 +140,37 @@ static int set_times(const struct place *p, const struct fuse_setattr_in *in)
 	return utimensat(AT_FDCWD, path, times, 0) < 0 ? -errno : 0;
 }
 
+/*
+ * A write by a caller who may not keep set-id bits reaches us, before the write, as a SETATTR
+ * that sets nothing: notify_change() asks for ATTR_KILL_SUID and ATTR_KILL_SGID, which FUSE leaves
+ * to a server with HANDLE_KILLPRIV_V2 (fs/fuse/dir.c, fuse_setattr). So the backing files of
+ * passthrough can be registered with CAP_FSETID, and the writer counts, not the opener.
+ * chown(-1, -1) looks the same: it is taken for one where nobody has the file open for writing.
+ */
+static int strip_setid(struct request *req, struct medium *m, const struct node_info *node,
+		       const struct place *p)
+{
+	/* root's writes ask for it only together with the removal of security.capability */
+	bool write = files_node_written(&m->view->files, node->index) &&
+		     (req->head->uid != 0 || node->flags & NODE_CAP_REMOVED);
+	bool root = req->head->uid == 0;
+	uint32_t drop = S_ISUID;
+	struct stat st;
+	int r = resolve_stat(m, node, &st);
+
+	nodes_set_flags(&m->view->nodes, node->index, 0, NODE_CAP_REMOVED);
+	if (r < 0 || S_ISDIR(st.st_mode) || !(st.st_mode & (S_ISUID | S_ISGID)))
+		return r;
+	if (write && root)
+		return 0; /* only its capabilities go */
+	if (!write && !root && req->head->uid != st.st_uid)
+		return -EPERM;
+	/* without group execution it is kept for members of the group (setattr_should_drop_sgid) */
+	if (st.st_mode & S_IXGRP || (!root && !access_in_group(req, st.st_gid)))
+		drop |= S_ISGID;
+	return st.st_mode & drop ? set_mode(p, st.st_mode & ~drop) : 0;
+}
+
 static int set_all(struct request *req, struct medium *m, const struct node_info *node,
 		   const struct place *p, const struct fuse_setattr_in *in)
 {
@@ -148,6 +180,8 @@ static int set_all(struct request *req, struct medium *m, const struct node_info
 		r = set_size(req, m, node, p, in);
 	/* the kernel has stripped what this caller may not set: keep the rest */
 	creds_assume(req, m, true);
+	if (!(in->valid & ~(uint32_t)(FATTR_FH | FATTR_LOCKOWNER | FATTR_KILL_SUIDGID)))
+		return strip_setid(req, m, node, p);
 	if (r == 0 && in->valid & (FATTR_UID | FATTR_GID)) {
 		creds_assume(req, m, req->head->uid == 0);
 		r = set_owner(m, p, in);

@@ -14,9 +14,12 @@ static dev_t rdev_decode(uint32_t dev)
 void op_mkdir(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_mkdir_in *in = REQUEST_BODY(req, struct fuse_mkdir_in);
-	const char *name = request_name(req, sizeof(*in));
 	_cleanup_place_ struct place p = PLACE_NONE;
-	int r = in && name ? resolve_dir(m, node, &p) : -EINVAL;
+	const char *name;
+	int r = request_name(req, sizeof(*in), &name);
+
+	if (r == 0)
+		r = resolve_dir(m, node, &p);
 
 	if (r == 0) {
 		creds_create(req, m, in->umask);
@@ -29,9 +32,12 @@ void op_mkdir(struct request *req, struct medium *m, const struct node_info *nod
 void op_mknod(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_mknod_in *in = REQUEST_BODY(req, struct fuse_mknod_in);
-	const char *name = request_name(req, sizeof(*in));
 	_cleanup_place_ struct place p = PLACE_NONE;
-	int r = in && name ? resolve_dir(m, node, &p) : -EINVAL;
+	const char *name;
+	int r = request_name(req, sizeof(*in), &name);
+
+	if (r == 0)
+		r = resolve_dir(m, node, &p);
 
 	if (r == 0) {
 		creds_create(req, m, in->umask);
@@ -43,10 +49,15 @@ void op_mknod(struct request *req, struct medium *m, const struct node_info *nod
 
 void op_symlink(struct request *req, struct medium *m, const struct node_info *node)
 {
-	const char *name = request_name(req, 0);
-	const char *target = name ? request_text(req, strlen(name) + 1) : NULL;
 	_cleanup_place_ struct place p = PLACE_NONE;
-	int r = target ? resolve_dir(m, node, &p) : -EINVAL;
+	const char *target = NULL;
+	const char *name;
+	int r = request_name(req, 0, &name);
+
+	if (r == 0) {
+		target = request_text(req, strlen(name) + 1);
+		r = target ? resolve_dir(m, node, &p) : -EINVAL;
+	}
 
 	if (r == 0) {
 		creds_create(req, m, 0);
@@ -71,10 +82,13 @@ static int link_from(struct medium *m, const struct node_info *old, int dir_fd, 
 void op_link(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_link_in *in = REQUEST_BODY(req, struct fuse_link_in);
-	const char *name = request_name(req, sizeof(*in));
 	_cleanup_place_ struct place p = PLACE_NONE;
 	struct node_info old;
-	int r = in && name ? resolve_dir(m, node, &p) : -EINVAL;
+	const char *name;
+	int r = request_name(req, sizeof(*in), &name);
+
+	if (r == 0)
+		r = resolve_dir(m, node, &p);
 
 	if (r == 0)
 		r = nodes_get(&m->view->nodes, in->oldnodeid, &old);

@@ -18,7 +18,7 @@ int file_use(struct request *req, struct medium *m, const struct node_info *node
 		return r;
 	if (f->fd < 0) {
 		creds_assume(req, m, true);
-		fd = resolve_open(m, node, f->flags);
+		fd = resolve_open(m, node, f->flags & ~O_DIRECT);
 		if (fd < 0) {
 			file_put(&req->view->files, f);
 			return fd;
@@ -60,6 +60,17 @@ static void read_small(struct request *req, int fd, off_t offset, size_t size)
 		(void)reply_data(req, buf, (size_t)n);
 }
 
+/* in->flags are the file's flags as they are now, whatever it was opened with. */
+static void read_direct(struct request *req, struct file *f, const struct fuse_read_in *in)
+{
+	int fd = file_direct_fd(&req->view->files, f);
+
+	if (fd < 0)
+		(void)reply_error(req, fd);
+	else
+		read_copy(req, fd, (off_t)in->offset, in->size);
+}
+
 void op_read(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_read_in *in = REQUEST_BODY(req, struct fuse_read_in);
@@ -74,8 +85,8 @@ void op_read(struct request *req, struct medium *m, const struct node_info *node
 		(void)reply_error(req, r);
 		return;
 	}
-	if (f->flags & O_DIRECT)
-		read_copy(req, f->fd, (off_t)in->offset, in->size);
+	if (in->flags & O_DIRECT)
+		read_direct(req, f, in);
 	else if (in->size <= READ_SMALL)
 		read_small(req, f->fd, (off_t)in->offset, in->size);
 	else if (reply_splice(req, f->fd, (off_t)in->offset, in->size) == -EAGAIN)
@@ -83,21 +94,22 @@ void op_read(struct request *req, struct medium *m, const struct node_info *node
 	file_put(&req->view->files, f);
 }
 
-static ssize_t write_out(struct request *req, struct medium *m, const struct file *f,
+static ssize_t write_out(struct request *req, struct medium *m, struct file *f,
 			 const struct fuse_write_in *in)
 {
 	const char *data = req->body + sizeof(*in);
+	bool direct = in->flags & O_DIRECT && !(in->write_flags & FUSE_WRITE_CACHE);
+	int fd = direct ? file_direct_fd(&req->view->files, f) : f->fd;
 	size_t done = 0;
 
 	if (req->body_size - sizeof(*in) < in->size)
 		return -EINVAL;
-	if (in->write_flags & FUSE_WRITE_CACHE)
-		creds_assume(req, m, false); /* of nobody in particular: no rights, no set-id */
-	else
-		creds_assume(req, m, !(in->write_flags & FUSE_WRITE_KILL_SUIDGID));
+	if (fd < 0)
+		return fd;
+	creds_assume(req, m, !(in->write_flags & FUSE_WRITE_KILL_SUIDGID));
 	medium_written(m);
 	do {
-		ssize_t n = pwrite(f->fd, data + done, in->size - done, (off_t)(in->offset + done));
+		ssize_t n = pwrite(fd, data + done, in->size - done, (off_t)(in->offset + done));
 
 		if (n < 0 && done == 0)
 			return -errno;
@@ -183,7 +195,7 @@ void op_fallocate(struct request *req, struct medium *m, const struct node_info 
 	int r = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
 
 	if (r == 0) {
-		creds_assume(req, m, req->head->uid == 0);
+		creds_assume(req, m, true); /* set-id bits: see strip_setid() */
 		medium_written(m);
 		if (fallocate(f->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) < 0)
 			r = -errno;
@@ -216,6 +228,12 @@ void op_lseek(struct request *req, struct medium *m, const struct node_info *nod
 	file_put(&req->view->files, f);
 }
 
+/* The request does not say how the file is used now: as it was opened, then. */
+static int copy_fd(struct request *req, struct file *f)
+{
+	return f->flags & O_DIRECT ? file_direct_fd(&req->view->files, f) : f->fd;
+}
+
 void op_copy_file_range(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_copy_file_range_in *in = REQUEST_BODY(req,
@@ -235,9 +253,9 @@ void op_copy_file_range(struct request *req, struct medium *m, const struct node
 		off_t off_in = (off_t)in->off_in;
 		off_t off_out = (off_t)in->off_out;
 
-		creds_assume(req, m, req->head->uid == 0);
+		creds_assume(req, m, true); /* set-id bits: see strip_setid() */
 		medium_written(m);
-		n = copy_file_range(from->fd, &off_in, to->fd, &off_out,
+		n = copy_file_range(copy_fd(req, from), &off_in, copy_fd(req, to), &off_out,
 				    MIN(in->len, UINT32_MAX & ~4095ULL), (unsigned)in->flags);
 		if (n < 0)
 			n = -errno;

@@ -59,10 +59,13 @@ void entry_reply(struct request *req, struct medium *m, const struct node_info *
 
 void op_lookup(struct request *req, struct medium *m, const struct node_info *node)
 {
-	const char *name = request_name(req, 0);
 	struct fuse_entry_out entry = {.entry_valid = WIRE_FOREVER_S};
 	_cleanup_place_ struct place p = PLACE_NONE;
-	int r = name ? resolve_dir(m, node, &p) : -EINVAL;
+	const char *name;
+	int r = request_name(req, 0, &name);
+
+	if (r == 0)
+		r = resolve_dir(m, node, &p);
 
 	if (r == 0)
 		r = entry_make(m, node, name, p.fd, name, &entry);

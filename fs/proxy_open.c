@@ -6,17 +6,19 @@
 
 #include "creds.h"
 
-/* What open(2) gets of the caller's flags; O_TRUNC is done after the file has been checked. */
+/*
+ * What open(2) gets of the caller's flags. O_TRUNC is done after the file has been checked.
+ * Where to append is known to the kernel (and may be changed by fcntl(2), without a word to us);
+ * only a file that is append-only cannot be opened without it.
+ */
 static int backing_flags(const struct view *view, uint32_t flags)
 {
-	int f = (int)flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK);
+	int f = (int)flags &
+		~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK | O_APPEND);
 
-	if (view->channel.features.writeback) {
-		/* the kernel reads pages that it writes a part of, and appends by itself */
-		if ((f & O_ACCMODE) == O_WRONLY)
-			f = (f & ~O_ACCMODE) | O_RDWR;
-		f &= ~O_APPEND;
-	}
+	/* the kernel reads the pages that it writes a part of */
+	if (view->channel.features.writeback && (f & O_ACCMODE) == O_WRONLY)
+		f = (f & ~O_ACCMODE) | O_RDWR;
 	return f;
 }
 
@@ -64,6 +66,18 @@ static int file_register(struct medium *m, uint32_t node, uint64_t nodeid, int f
 	return 0;
 }
 
+/* O_TRUNC also works on a file that is opened for reading only, or for neither (mode 3). */
+static int truncate_opened(struct medium *m, int fd, int flags)
+{
+	char path[40];
+
+	medium_written(m);
+	if ((flags & O_ACCMODE) == O_WRONLY || (flags & O_ACCMODE) == O_RDWR)
+		return ftruncate(fd, 0) < 0 ? -errno : 0;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return truncate(path, 0) < 0 ? -errno : 0;
+}
+
 static int open_node(struct request *req, struct medium *m, const struct node_info *node,
 		     const struct fuse_open_in *in, int *ret_flags)
 {
@@ -72,17 +86,23 @@ static int open_node(struct request *req, struct medium *m, const struct node_in
 
 	creds_assume(req, m, !(in->open_flags & FUSE_OPEN_KILL_SUIDGID));
 	fd = resolve_open(m, node, flags);
+	if (fd == -EPERM && in->flags & O_APPEND) {
+		flags |= O_APPEND;
+		fd = resolve_open(m, node, flags);
+	}
+	/* it was a question whether the filesystem can: file_direct_fd() has an fd for it */
+	if (fd >= 0 && flags & O_DIRECT)
+		(void)fcntl(fd, F_SETFL, flags & ~O_DIRECT);
 	if (fd >= 0 && in->flags & O_TRUNC) {
-		medium_written(m);
-		if (ftruncate(fd, 0) < 0) {
-			int r = -errno;
+		int r = truncate_opened(m, fd, flags);
 
+		if (r < 0) {
 			close_fd(fd);
 			return r;
 		}
 	}
-	/* the backing is registered with these rights: root's writes keep set-id bits */
-	creds_assume(req, m, req->head->uid == 0);
+	/* the backing is registered with these rights: see strip_setid() */
+	creds_assume(req, m, true);
 	*ret_flags = flags;
 	return fd;
 }
@@ -115,7 +135,7 @@ static int created(struct request *req, struct medium *m, const struct fuse_entr
 	struct file *f;
 	int r;
 
-	creds_assume(req, m, req->head->uid == 0);
+	creds_assume(req, m, true);
 	r = file_register(m, (uint32_t)entry->nodeid, entry->nodeid, fd, flags, &out.open, &f);
 	if (r < 0)
 		return r;
@@ -133,13 +153,15 @@ static int created(struct request *req, struct medium *m, const struct fuse_entr
 void op_create(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_create_in *in = REQUEST_BODY(req, struct fuse_create_in);
-	const char *name = request_name(req, sizeof(*in));
 	_cleanup_place_ struct place p = PLACE_NONE;
 	struct fuse_entry_out entry;
+	const char *name;
 	int fd = -EBADF;
 	int flags = 0;
-	int r = in && name ? resolve_dir(m, node, &p) : -EINVAL;
+	int r = request_name(req, sizeof(*in), &name);
 
+	if (r == 0)
+		r = resolve_dir(m, node, &p);
 	if (r == 0) {
 		flags = backing_flags(m->view, in->flags);
 		creds_create(req, m, in->umask);
@@ -151,6 +173,8 @@ void op_create(struct request *req, struct medium *m, const struct node_info *no
 		r = fd < 0 ? -errno : entry_make(m, node, name, fd, "", &entry);
 	}
 	if (r == 0) {
+		if (flags & O_DIRECT)
+			(void)fcntl(fd, F_SETFL, flags & ~O_DIRECT);
 		r = created(req, m, &entry, fd, flags); /* the fd is its */
 		if (r < 0)
 			entry_undo(m, &entry);
@@ -179,6 +203,8 @@ void op_tmpfile(struct request *req, struct medium *m, const struct node_info *n
 		r = fd < 0 ? -errno : entry_make(m, node, NULL, fd, "", &entry);
 	}
 	if (r == 0) {
+		if (flags & O_DIRECT)
+			(void)fcntl(fd, F_SETFL, flags & ~O_DIRECT);
 		r = created(req, m, &entry, fd, flags); /* the fd is its */
 		if (r < 0)
 			entry_undo(m, &entry);

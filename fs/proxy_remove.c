@@ -28,7 +28,7 @@ static void victim_catch(struct medium *m, const struct node_info *dir, int dir_
 	if (fstatat(dir_fd, name, &v->st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
 	v->known = true;
-	if (S_ISDIR(v->st.st_mode) || v->st.st_nlink > 1)
+	if (!S_ISREG(v->st.st_mode) || v->st.st_nlink > 1)
 		v->fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 }
 
@@ -82,16 +82,18 @@ static int remove_name(struct request *req, struct medium *m, const struct node_
 
 void op_unlink(struct request *req, struct medium *m, const struct node_info *node)
 {
-	const char *name = request_name(req, 0);
+	const char *name;
+	int r = request_name(req, 0, &name);
 
-	(void)reply_error(req, name ? remove_name(req, m, node, name, 0) : -EINVAL);
+	(void)reply_error(req, r == 0 ? remove_name(req, m, node, name, 0) : r);
 }
 
 void op_rmdir(struct request *req, struct medium *m, const struct node_info *node)
 {
-	const char *name = request_name(req, 0);
+	const char *name;
+	int r = request_name(req, 0, &name);
 
-	(void)reply_error(req, name ? remove_name(req, m, node, name, AT_REMOVEDIR) : -EINVAL);
+	(void)reply_error(req, r == 0 ? remove_name(req, m, node, name, AT_REMOVEDIR) : r);
 }
 
 struct renaming {
@@ -134,6 +136,26 @@ static bool dir_moves(struct medium *m, const struct renaming *rn, const struct 
 	return S_ISDIR(node.type) || (v->known && S_ISDIR(v->st.st_mode));
 }
 
+/* A listing that the kernel keeps of a directory has its old parent's number at "..". */
+static void listing_drop(struct medium *m, const struct node_info *dir, const char *name)
+{
+	struct node_info node;
+	uint8_t flags;
+
+	if (nodes_find_name(&m->view->nodes, dir->index, name, &node) == 0 && S_ISDIR(node.type))
+		(void)channel_notify_data(&m->view->channel,
+					  nodes_id(&m->view->nodes, node.index, &flags), 0, 0);
+}
+
+static void parent_changed(struct medium *m, const struct renaming *rn)
+{
+	if (rn->from_dir->index == rn->to_dir->index)
+		return;
+	listing_drop(m, rn->to_dir, rn->to);
+	if (rn->flags & RENAME_EXCHANGE)
+		listing_drop(m, rn->from_dir, rn->from);
+}
+
 static int rename_in(struct request *req, struct medium *m, const struct renaming *rn)
 {
 	_cleanup_place_ struct place from = PLACE_NONE;
@@ -155,8 +177,10 @@ static int rename_in(struct request *req, struct medium *m, const struct renamin
 	if (moves_dir)
 		medium_rename_begin(m);
 	r = renameat2(from.fd, rn->from, to.fd, rn->to, rn->flags) < 0 ? -errno : 0;
-	if (r == 0) /* a name that cannot be kept is found again by the next lookup */
+	if (r == 0) { /* a name that cannot be kept is found again by the next lookup */
 		(void)rename_nodes(m, rn, &v);
+		parent_changed(m, rn);
+	}
 	if (moves_dir)
 		medium_rename_end(m);
 	return r;
@@ -165,14 +189,16 @@ static int rename_in(struct request *req, struct medium *m, const struct renamin
 static void rename_common(struct request *req, struct medium *m, const struct node_info *node,
 			  uint64_t new_dir, unsigned flags, size_t names_at)
 {
-	const char *from = request_name(req, names_at);
-	const char *to = from ? request_name(req, names_at + strlen(from) + 1) : NULL;
 	struct node_info to_dir;
-	int r = -EINVAL;
+	const char *from;
+	const char *to;
+	int r = request_name(req, names_at, &from);
 
-	if (new_dir == NODE_ID_ROOT)
+	if (r == 0)
+		r = request_name(req, names_at + strlen(from) + 1, &to);
+	if (r == 0 && new_dir == NODE_ID_ROOT)
 		r = -EXDEV;
-	else if (to)
+	if (r == 0)
 		r = nodes_get(&m->view->nodes, new_dir, &to_dir);
 	if (r == 0 && to_dir.key.slot != m->slot)
 		r = -EXDEV;

@@ -92,24 +92,40 @@ void op_getxattr(struct request *req, struct medium *m, const struct node_info *
 	reply_sized(req, value, n, in ? in->size : 0);
 }
 
+/* Names of trusted attributes are for the privileged only (xattr(7)). Returns the new length. */
+static ssize_t hide_trusted(char *list, ssize_t n)
+{
+	ssize_t kept = 0;
+
+	for (ssize_t at = 0; at < n;) {
+		size_t length = strnlen(list + at, (size_t)(n - at)) + 1;
+
+		if (strncmp(list + at, "trusted.", 8) != 0) {
+			memmove(list + kept, list + at, length);
+			kept += (ssize_t)length;
+		}
+		at += (ssize_t)length;
+	}
+	return kept;
+}
+
 void op_listxattr(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_getxattr_in *in = REQUEST_BODY(req, struct fuse_getxattr_in);
 	_cleanup_xattr_place_ struct xattr_place xp = XATTR_PLACE_NONE;
-	_cleanup_free_ char *list = NULL;
+	_cleanup_free_ char *list = malloc(XATTR_MAX);
 	ssize_t n = in ? xattr_resolve(m, node, &xp) : -EINVAL;
-	size_t size = in ? MIN(in->size, (uint32_t)XATTR_MAX) : 0;
 
-	if (n == 0 && size > 0) {
-		list = malloc(size);
-		if (!list)
-			n = -ENOMEM;
-	}
+	if (n == 0 && !list)
+		n = -ENOMEM;
 	if (n == 0) {
-		n = xp.follow ? listxattr(xp.path, list, size) : llistxattr(xp.path, list, size);
+		n = xp.follow ? listxattr(xp.path, list, XATTR_MAX)
+			      : llistxattr(xp.path, list, XATTR_MAX);
 		if (n < 0)
 			n = -errno;
 	}
+	if (n > 0 && req->head->uid != 0)
+		n = hide_trusted(list, n);
 	reply_sized(req, list, n, in ? in->size : 0);
 }
 
@@ -125,6 +141,9 @@ void op_setxattr(struct request *req, struct medium *m, const struct node_info *
 	if (r == 0 && req->body_size - value_at < in->size)
 		r = -EINVAL;
 	if (r == 0) {
+		/* pages of a mapping that are written back later would take them away again */
+		if (!m->view->channel.features.passthrough && streq(name, "security.capability"))
+			(void)channel_notify_data(&m->view->channel, req->head->nodeid, 0, 0);
 		creds_assume(req, m, !(in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID));
 		medium_written(m);
 		r = xp.follow ? setxattr(xp.path, name, value, in->size, (int)in->flags)
@@ -133,6 +152,15 @@ void op_setxattr(struct request *req, struct medium *m, const struct node_info *
 			r = -errno;
 	}
 	(void)reply_error(req, r);
+}
+
+/* A write takes a file's capabilities away, on an append-only file, too: it does so itself. */
+static int capability_removed(struct medium *m, const struct node_info *node, int r)
+{
+	if (!files_node_written(&m->view->files, node->index))
+		return r;
+	nodes_set_flags(&m->view->nodes, node->index, NODE_CAP_REMOVED, 0);
+	return r == -EPERM ? 0 : r;
 }
 
 void op_removexattr(struct request *req, struct medium *m, const struct node_info *node)
@@ -147,6 +175,8 @@ void op_removexattr(struct request *req, struct medium *m, const struct node_inf
 		r = xp.follow ? removexattr(xp.path, name) : lremovexattr(xp.path, name);
 		if (r < 0)
 			r = -errno;
+		if (streq(name, "security.capability"))
+			r = capability_removed(m, node, r);
 	}
 	(void)reply_error(req, r);
 }

@@ -18,14 +18,17 @@ const char *request_text(const struct request *req, size_t offset)
 	return req->body + offset;
 }
 
-const char *request_name(const struct request *req, size_t offset)
+int request_name(const struct request *req, size_t offset, const char **ret_name)
 {
 	const char *name = request_text(req, offset);
 
-	if (!name || !*name || strlen(name) > LIMIT_NAME || strchr(name, '/') || streq(name, ".") ||
-	    streq(name, ".."))
-		return NULL;
-	return name;
+	*ret_name = "";
+	if (!name || !*name || strchr(name, '/') || streq(name, ".") || streq(name, ".."))
+		return -EINVAL;
+	if (strlen(name) > LIMIT_NAME)
+		return -ENAMETOOLONG;
+	*ret_name = name;
+	return 0;
 }
 
 bool request_claim(struct request *req)

@@ -32,10 +32,10 @@ const void *request_body(const struct request *req, size_t size);
 
 /*
  * The name at the given offset of the body: NUL terminated within the request, no '/', not
- * empty, not "." or "..", at most 255 bytes. NULL otherwise. The kernel promises as much
- * (fs/namei.c); a server must not rely on it.
+ * empty, not "." or "..". The kernel promises as much (fs/namei.c); a server must not rely on it.
+ * Returns 0, -ENAMETOOLONG for more than 255 bytes, or -EINVAL; the name is "" then.
  */
-const char *request_name(const struct request *req, size_t offset);
+int request_name(const struct request *req, size_t offset, const char **ret_name);
 
 /* Any text at the offset that is terminated within the request, or NULL. */
 const char *request_text(const struct request *req, size_t offset);

@@ -49,12 +49,12 @@ static void root_statx(struct request *req)
 
 static void root_lookup(struct request *req)
 {
-	const char *name = request_name(req, 0);
 	struct medium *m = NULL;
 	struct fuse_entry_out entry;
-	int r = -EINVAL;
+	const char *name;
+	int r = request_name(req, 0, &name);
 
-	if (name) {
+	if (r == 0) {
 		/* the announcer removes a name that others do not see any more */
 		m = medium_by_name(req->view, name,
 				   PRESENCE_VISIBLE | (is_announcer(req) ? PRESENCE_LEAVING : 0));
@@ -69,14 +69,14 @@ static void root_lookup(struct request *req)
 
 static void root_mkdir(struct request *req)
 {
-	const char *name = request_name(req, sizeof(struct fuse_mkdir_in));
 	struct view *view = req->view;
 	_cleanup_(medium_putp) struct medium *m = NULL;
 	struct fuse_entry_out entry;
+	const char *name;
 	uint32_t id;
 	int r = -EPERM;
 
-	if (name && is_announcer(req))
+	if (request_name(req, sizeof(struct fuse_mkdir_in), &name) == 0 && is_announcer(req))
 		m = medium_by_name(view, name, PRESENCE_NEW);
 	if (m)
 		r = root_medium_entry(view, m, &entry);
@@ -93,12 +93,12 @@ static void root_mkdir(struct request *req)
 
 static void root_rmdir(struct request *req)
 {
-	const char *name = request_name(req, 0);
 	struct view *view = req->view;
 	_cleanup_(medium_putp) struct medium *m = NULL;
+	const char *name;
 	uint32_t id;
 
-	if (name && is_announcer(req))
+	if (request_name(req, 0, &name) == 0 && is_announcer(req))
 		m = medium_by_name(view, name, PRESENCE_VISIBLE | PRESENCE_LEAVING);
 	if (!m) {
 		(void)reply_error(req, -EPERM);

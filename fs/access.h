@@ -1,0 +1,22 @@
+/*
+ * The few questions about a caller's rights that are ours. The main one: the kernel let the
+ * caller into a medium's directory by attributes that were made up, since nothing was mounted
+ * yet. Only for the first requests after a medium was plugged in; after those the kernel has the
+ * true ones.
+ */
+#pragma once
+
+#include "fs/request.h"
+
+/*
+ * Whether the caller of a request may access a directory: mask as for access(2). The real
+ * filesystem decides, ACLs included, with the caller's ids and groups. Returns 0 or -EACCES.
+ * May block on the device.
+ */
+int access_check(const struct request *req, int dir_fd, int mask);
+
+/*
+ * Whether the caller is a member of a group, by its filesystem gid or its supplementary groups
+ * as far as they can be seen in /proc.
+ */
+bool access_in_group(const struct request *req, uint32_t gid);
