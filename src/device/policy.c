@@ -184,12 +184,21 @@ static bool is_wanted(const struct policy_input *in, char *reason, size_t size)
 	return true;
 }
 
+/* Nobody but an open makes the kernel look whether a medium has come. */
+static bool is_empty_drive(const struct blockdev *dev)
+{
+	return dev->size_bytes == 0 && dev->partno == 0 && dev->removable && !dev->has_partitions &&
+	       !dev->hidden;
+}
+
 bool policy_wants_probe(const struct policy_input *in, char *reason, size_t reason_size)
 {
 	struct policy_input before = *in;
 
 	before.probe = NULL;
-	return !never_shown(in, reason, reason_size) && is_wanted(&before, reason, reason_size);
+	if (never_shown(in, reason, reason_size) && !is_empty_drive(in->dev))
+		return false;
+	return is_wanted(&before, reason, reason_size);
 }
 
 /* The probe recognised nothing that could be shown. */

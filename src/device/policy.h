@@ -28,8 +28,10 @@ struct policy_decision {
 };
 
 /*
- * Whether it is worth probing: false for what no probe result can make visible (no medium, a
- * disk with partitions, excluded, neither removable nor included ...), with the reason.
+ * Whether it is worth probing: false for what no probe result can make visible (a disk with
+ * partitions, excluded, neither removable nor included ...), with the reason. An empty drive is
+ * worth it: the kernel looks for a new medium, and for the partitions on it, only when somebody
+ * opens the disk, and then sends no event for the disk itself. So read the facts again after it.
  */
 bool policy_wants_probe(const struct policy_input *in, char *reason, size_t reason_size);
 

@@ -168,9 +168,28 @@ static void never_shows(void **state)
 	assert_not_shown(w, "has partitions");
 	w->dev = clean.dev;
 	w->dev.size_bytes = 0;
+	w->probe.outcome = PROBE_NO_MEDIUM;
 	assert_not_shown(w, "no medium");
+	w->probe = clean.probe;
 	w->dev = clean.dev;
 	assert_shown(w, "--include *");
+}
+
+/* They are opened, so that the kernel looks; the facts that it then tells decide. */
+static void empty_drives_are_probed(void **state)
+{
+	struct world *w = *state;
+
+	w->dev.partno = 0;
+	w->dev.size_bytes = 0;
+	w->dev.removable = true;
+	w->probe.outcome = PROBE_NO_MEDIUM;
+	assert_true(wants_probe(w));
+	assert_not_shown(w, "no medium in it");
+	w->probe.outcome = PROBE_FOUND;
+	assert_not_shown(w, "no medium in it");
+	w->dev.removable = false;
+	assert_false(wants_probe(w));
 }
 
 static void tells_what_the_probe_found(void **state)
@@ -372,6 +391,7 @@ int main(void)
 		WORLD_TEST(hides_fixed_disks_unless_included),
 		WORLD_TEST(exclude_wins),
 		WORLD_TEST(never_shows),
+		WORLD_TEST(empty_drives_are_probed),
 		WORLD_TEST(tells_what_the_probe_found),
 		WORLD_TEST(judges_the_content),
 		WORLD_TEST(judges_the_partition),
