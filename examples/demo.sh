@@ -10,6 +10,14 @@ label=HOLIDAY
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 fail() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 
+# Runs a command, and shows what it says only if it fails.
+quietly() {
+	if ! "$@" >"$work/log" 2>&1; then
+		cat "$work/log" >&2
+		fail "$1 failed"
+	fi
+}
+
 # Prints a command as a user would type it, then runs it.
 show() {
 	printf '$ %s\n' "$*"
@@ -25,22 +33,19 @@ install_packages() {
 	done
 	((${#missing[@]})) || return 0
 	say "Installing ${missing[*]}"
-	export DEBIAN_FRONTEND=noninteractive
-	apt-get -qq update
-	apt-get -qq install -y --no-install-recommends "${missing[@]}" >/dev/null
+	quietly apt-get -qq update
+	DEBIAN_FRONTEND=noninteractive quietly apt-get -qq install -y --no-install-recommends \
+		"${missing[@]}"
 }
 
 # Sets $hotplugfs. Builds in the checkout, or in $work where that cannot be written.
 build() {
-	local dir=$top/build log=$work/build.log
+	local dir=$top/build
 	if ! mkdir -p "$dir" 2>/dev/null || [ ! -w "$dir" ]; then
 		dir=$work/build
 	fi
 	say "Building in $dir"
-	if ! compile "$dir" >"$log" 2>&1; then
-		cat "$log" >&2
-		fail "the build failed"
-	fi
+	quietly compile "$dir"
 	hotplugfs=$dir/hotplugfs
 }
 
