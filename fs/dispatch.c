@@ -65,7 +65,7 @@ static bool access_refused(struct request *req, const struct node_info *node)
 		return false;
 	if (req->head->opcode == FUSE_LOOKUP)
 		mask = X_OK;
-	else if (req->head->opcode == FUSE_OPENDIR)
+	else if (req->head->opcode == FUSE_READDIR || req->head->opcode == FUSE_READDIRPLUS)
 		mask = R_OK;
 	if (mask == 0 || access_check(req, req->medium->root_fd, mask) == 0)
 		return false;
@@ -140,7 +140,7 @@ static void dispatch_medium(struct request *req)
 		(void)reply_error(req, -EIO);
 		return;
 	}
-	if (!(node.flags & NODE_MEDIUM_ROOT && root_medium_answer(req, m)) &&
+	if (!(node.flags & NODE_MEDIUM_ROOT && root_medium_answer(req, m, &node)) &&
 	    gate_enter(m, req, op->opens) == GATE_GO)
 		view_run(req);
 	medium_put(m);

@@ -235,8 +235,10 @@ static void file_free(struct files *files, struct file *f)
 	close_fd(f->direct_fd);
 	close_fd(f->fd); /* may write or free blocks of a deleted file */
 	nodes_unpin(files->nodes, f->node);
-	medium_closed(f->medium, f->writer);
-	medium_put(f->medium);
+	if (f->medium) {
+		medium_closed(f->medium, f->writer);
+		medium_put(f->medium);
+	}
 	free(f->stream);
 	free(f);
 }
@@ -430,9 +432,30 @@ static unsigned abandon_some(struct files *files, const struct medium *medium, i
 	return n;
 }
 
+/* The next open file of the medium at or behind *index; false when there is none. */
+static bool next_nodeid(struct files *files, const struct medium *medium, uint32_t *index,
+			uint64_t *ret_nodeid)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&files->lock);
+	for (; *index < files->table_size && !found; ++*index) {
+		const struct file *f = files->table[*index];
+
+		if (f && f->medium == medium) {
+			*ret_nodeid = f->nodeid;
+			found = true;
+		}
+	}
+	pthread_mutex_unlock(&files->lock);
+	return found;
+}
+
 void files_abandon(struct files *files, struct medium *medium)
 {
 	int fds[ABANDON_BATCH];
+	uint64_t nodeid;
+	uint32_t index = 0;
 	unsigned n;
 
 	do {
@@ -442,6 +465,82 @@ void files_abandon(struct files *files, struct medium *medium)
 		for (unsigned i = 0; i < n; i++)
 			close_fd(fds[i]);
 	} while (n + 1 >= ABANDON_BATCH);
+	while (next_nodeid(files, medium, &index, &nodeid))
+		(void)channel_notify_data(files->channel, nodeid, 0, 0);
+}
+
+void files_adopt(struct files *files, struct medium *medium)
+{
+	for (uint32_t i = 0; i < files->table_size; i++) {
+		const struct file_record *rec;
+		struct file *f;
+
+		pthread_mutex_lock(&files->lock);
+		rec = slab_find(records(files), i);
+		f = files->table[i];
+		if (!f || !rec || f->medium || rec->slot != medium->slot)
+			f = NULL;
+		else
+			f->medium = medium;
+		pthread_mutex_unlock(&files->lock);
+		if (f) {
+			medium_ref(medium);
+			medium_opened(medium, f->writer);
+		}
+	}
+}
+
+/* One file of an earlier server, as far as its record tells. Returns 0 or -errno. */
+static int file_restore(struct files *files, uint32_t index, const struct file_record *rec)
+{
+	const struct files_add add = {
+		.node = rec->node, .flags = rec->flags, .directory = rec->directory};
+	struct file *f;
+	struct open_node *n;
+	uint8_t flags;
+	int r = table_fit(files, index);
+
+	if (r < 0)
+		return r;
+	f = file_make(&add);
+	n = f ? node_need(files, rec->node) : NULL;
+	if (!n) {
+		free(f);
+		return -ENOMEM;
+	}
+	f->handle = (uint64_t)rec->live << 32 | index;
+	f->nodeid = nodes_id(files->nodes, rec->node, &flags);
+	f->backing_id = rec->backing_id;
+	if (f->backing_id) {
+		n->backing_id = f->backing_id;
+		n->backing_users++;
+	} else if (!f->directory) {
+		n->cached_users++;
+	}
+	list_append(&n->files, &f->link);
+	files->table[index] = f;
+	nodes_pin(files->nodes, f->node);
+	return 0;
+}
+
+static int files_rebuild(struct files *files)
+{
+	struct slab *slab = records(files);
+
+	for (uint32_t i = 0; i < slab->chunk_count * slab->per_chunk; i++) {
+		const struct file_record *rec = slab_find(slab, i);
+		int r = 0;
+
+		if (!rec)
+			continue;
+		if (nodes_exists(files->nodes, rec->node))
+			r = file_restore(files, i, rec);
+		else
+			slab_free(slab, i);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 int files_init(struct files *files, struct store *store, struct nodes *nodes,
@@ -453,7 +552,8 @@ int files_init(struct files *files, struct store *store, struct nodes *nodes,
 	files->channel = channel;
 	for (size_t i = 0; i < FILES_BUCKETS; i++)
 		list_init(&files->buckets[i]);
-	return -pthread_mutex_init(&files->lock, NULL);
+	(void)pthread_mutex_init(&files->lock, NULL);
+	return files_rebuild(files);
 }
 
 void files_done(struct files *files)

@@ -20,7 +20,7 @@ struct file {
 	uint64_t handle; /* the kernel's fh */
 	uint32_t node;	 /* pinned */
 	uint64_t nodeid;
-	struct medium *medium; /* referenced */
+	struct medium *medium; /* referenced; NULL after a restart, until it is known again */
 	int flags;	       /* of open(2), as it was opened; fd itself is without O_DIRECT */
 	bool directory;
 	bool writer;
@@ -119,5 +119,15 @@ int files_deleted_attr(struct files *files, uint32_t node, struct stat *ret_st);
 /* The kernel has forgotten the node. May block on the device. */
 void files_forget_node(struct files *files, uint32_t node);
 
-/* The medium is gone: closes what no request uses; the handles stay, and give -EIO. */
+/*
+ * The medium is gone: closes what no request uses; the handles stay, and give -EIO. Then takes
+ * from the kernel what it has cached of open files, which would go on to answer for them. May
+ * block on the device; no lock may be held.
+ */
 void files_abandon(struct files *files, struct medium *medium);
+
+/*
+ * The files that were open in a slot when an earlier server died are this medium's: they are
+ * counted, and opened again when they are used.
+ */
+void files_adopt(struct files *files, struct medium *medium);

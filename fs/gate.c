@@ -39,6 +39,7 @@ static int gate_queue(struct medium *m, const struct request *req)
 		return -ENOMEM;
 	copy->medium = m;
 	copy->unchecked = !m->root_known;
+	copy->passive = req->passive;
 	medium_ref(m);
 	list_append(&m->waiting, &copy->link);
 	m->waiting_count++;
@@ -122,6 +123,17 @@ bool gate_is_open(struct medium *m)
 	return open;
 }
 
+bool gate_may_open(struct medium *m)
+{
+	bool may;
+
+	pthread_mutex_lock(&m->lock);
+	may = m->state == GATE_UNMOUNTED || m->state == GATE_OPENING || m->state == GATE_OPEN ||
+	      m->state == GATE_DRAINING;
+	pthread_mutex_unlock(&m->lock);
+	return may;
+}
+
 /* Under the lock: the next waiting request, now running, or NULL. */
 static struct request *gate_next(struct medium *m)
 {
@@ -193,7 +205,8 @@ struct request *gate_leave(struct medium *m, struct request *req)
 	pthread_mutex_lock(&m->lock);
 	list_remove(&req->link);
 	m->running_count--;
-	m->last_use_ms = now_ms();
+	if (!req->passive)
+		m->last_use_ms = now_ms();
 	next = gate_next(m);
 	pthread_mutex_unlock(&m->lock);
 	gate_settle(m);

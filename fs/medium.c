@@ -209,6 +209,7 @@ int view_medium_add(struct view *view, const struct view_medium *facts)
 		free(m);
 		return -ENOSPC;
 	}
+	files_adopt(&view->files, m);
 	return 0;
 }
 

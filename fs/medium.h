@@ -89,6 +89,8 @@ struct request *gate_leave(struct medium *medium, struct request *req);
 
 /* Whether requests can run without a mount being asked for. */
 bool gate_is_open(struct medium *medium);
+/* Whether something may be opened in it, mounted or not: not when it goes or is ejected. */
+bool gate_may_open(struct medium *medium);
 
 /* An open file more or less. The daemon is told at the first change after it last looked. */
 void medium_opened(struct medium *medium, bool writer);

@@ -213,6 +213,16 @@ bool nodes_forget(struct nodes *nodes, uint64_t nodeid, uint64_t count)
 	return pinned;
 }
 
+bool nodes_exists(struct nodes *nodes, uint32_t index)
+{
+	bool exists;
+
+	pthread_mutex_lock(&nodes->lock);
+	exists = slab_find(&nodes->store->slabs[STORE_NODES], index) != NULL;
+	pthread_mutex_unlock(&nodes->lock);
+	return exists;
+}
+
 uint32_t nodes_slot_count(struct nodes *nodes, uint16_t slot)
 {
 	uint32_t count;

@@ -74,6 +74,9 @@ int nodes_lookup(struct nodes *nodes, uint32_t parent, const char *name, const s
  */
 bool nodes_forget(struct nodes *nodes, uint64_t nodeid, uint64_t count);
 
+/* Whether there is a live node with this index, for records of an earlier server. */
+bool nodes_exists(struct nodes *nodes, uint32_t index);
+
 /* How many nodes a slot has. */
 uint32_t nodes_slot_count(struct nodes *nodes, uint16_t slot);
 

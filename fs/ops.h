@@ -70,7 +70,7 @@ void root_dispatch(struct request *req);
  * What can be said of a medium's directory without its filesystem (root_medium.c): handles
  * the request if so and returns true.
  */
-bool root_medium_answer(struct request *req, struct medium *m);
+bool root_medium_answer(struct request *req, struct medium *m, const struct node_info *node);
 /* The attributes of a medium's directory while it is not mounted. */
 void root_medium_attr(struct medium *m, struct fuse_attr *ret_attr, bool *ret_known);
 /* The virtual user.hotplugfs.* attributes. True when name is one of them; then answered. */

@@ -24,6 +24,7 @@ struct request {
 	atomic_bool answered;
 	bool allocated; /* a copy that waited in a queue, freed when handled */
 	bool unchecked; /* the kernel checked access before the root's attributes were known */
+	bool passive;	/* is no use of the medium: does not keep it mounted */
 };
 
 /* The body as a structure of the given size, or NULL when the request is too short for it. */

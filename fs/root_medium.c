@@ -1,6 +1,7 @@
 /* A medium's directory as seen from the root: what can be said of it without its filesystem. */
 #include "ops.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 
 #define XATTR_PREFIX "user.hotplugfs."
@@ -127,15 +128,13 @@ static bool answer_statfs(struct request *req, struct medium *m)
 }
 
 /* `ls -l` asks for ACLs and labels: nobody mounts a disk for that. Others' names do. */
-static bool answer_getxattr(struct request *req, struct medium *m)
+static bool answer_getxattr(struct request *req)
 {
 	const struct fuse_getxattr_in *in = REQUEST_BODY(req, struct fuse_getxattr_in);
 	const char *name = in ? request_text(req, sizeof(*in)) : NULL;
 
 	if (!name)
 		return false;
-	if (root_medium_xattr(req, m, name, in->size))
-		return true;
 	if (strncmp(name, "system.", 7) != 0 && strncmp(name, "security.", 9) != 0)
 		return false;
 	(void)reply_error(req, -ENODATA);
@@ -153,8 +152,67 @@ static void answer_listxattr(struct request *req)
 		(void)reply_data(req, &out, in->size ? 0 : sizeof(out));
 }
 
-bool root_medium_answer(struct request *req, struct medium *m)
+/*
+ * `df` and others open the directory only to have a name for it: it is opened without its
+ * filesystem, which the first READDIR needs. Nothing is listed from the kernel's cache then.
+ */
+static bool answer_opendir(struct request *req, struct medium *m, const struct node_info *node)
 {
+	struct files_add add = {
+		.node = node->index,
+		.nodeid = req->head->nodeid,
+		.medium = m,
+		.fd = -EBADF,
+		.flags = O_RDONLY | O_DIRECTORY,
+		.directory = true,
+	};
+	struct wire_open_out out = {0};
+	struct file *f;
+
+	medium_ref(m); /* the file's */
+	if (files_add(&m->view->files, &add, &f) < 0) {
+		medium_put(m);
+		return false;
+	}
+	out.fh = f->handle;
+	if (reply_data(req, &out, sizeof(out)) < 0)
+		files_release(&m->view->files, out.fh);
+	file_put(&m->view->files, f);
+	return true;
+}
+
+/* What is ours in any state of the medium: the virtual attributes, which nobody can write. */
+static bool answer_virtual(struct request *req, struct medium *m)
+{
+	const struct fuse_getxattr_in *get = REQUEST_BODY(req, struct fuse_getxattr_in);
+	const char *name = NULL;
+
+	if (req->head->opcode == FUSE_GETXATTR && get) {
+		name = request_text(req, sizeof(*get));
+		return name && root_medium_xattr(req, m, name, get->size);
+	}
+	if (req->head->opcode == FUSE_SETXATTR)
+		name = request_text(req, sizeof(struct fuse_setxattr_in));
+	else if (req->head->opcode == FUSE_REMOVEXATTR)
+		name = request_text(req, 0);
+	if (!name || strncmp(name, XATTR_PREFIX, strlen(XATTR_PREFIX)) != 0)
+		return false;
+	(void)reply_error(req, -EPERM);
+	return true;
+}
+
+/* Requests by which nobody uses the medium: they do not keep it mounted. */
+static bool is_passive(uint32_t opcode)
+{
+	return opcode == FUSE_GETATTR || opcode == WIRE_STATX || opcode == FUSE_STATFS ||
+	       opcode == FUSE_GETXATTR || opcode == FUSE_LISTXATTR;
+}
+
+bool root_medium_answer(struct request *req, struct medium *m, const struct node_info *node)
+{
+	if (answer_virtual(req, m))
+		return true;
+	req->passive = is_passive(req->head->opcode);
 	if (gate_is_open(m))
 		return false;
 	switch (req->head->opcode) {
@@ -166,8 +224,10 @@ bool root_medium_answer(struct request *req, struct medium *m)
 		return true;
 	case FUSE_STATFS:
 		return answer_statfs(req, m);
+	case FUSE_OPENDIR:
+		return gate_may_open(m) && answer_opendir(req, m, node);
 	case FUSE_GETXATTR:
-		return answer_getxattr(req, m);
+		return answer_getxattr(req);
 	case FUSE_LISTXATTR:
 		answer_listxattr(req);
 		return true;

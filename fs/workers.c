@@ -139,5 +139,8 @@ int view_start(struct view *view, void (*done)(int err, void *data), void *data)
 	r = thread_start(reader, view);
 	if (r < 0)
 		view->idle = 0;
+	/* what the server that died had read but not answered */
+	else if (view->channel.restarted && view->channel.features.resend)
+		(void)channel_notify_resend(&view->channel);
 	return r;
 }
