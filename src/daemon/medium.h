@@ -110,7 +110,8 @@ struct medium {
 	bool had_failed; /* the last mount failed, as the log already says */
 	struct loop_timer *sync_timer;
 	struct loop_timer *close_timer;
-	struct loop_timer *update_timer;
+	struct loop_timer *update_timer; /* runs while updates pause */
+	bool update_pending;
 };
 
 /* Whether a change of state is one that the daemon may make. Pure. */

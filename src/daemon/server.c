@@ -13,7 +13,9 @@
 #include "fs/store.h"
 #include "fs/view.h"
 
-#define USE_DELAY_MS 20 /* counts of open files are told together, this long after a change */
+#define USE_PAUSE_MS                                                                \
+	20 /* after counts of open files were told: the next ones are told together \
+	    */
 
 /* A medium, as far as its idle timer is concerned. */
 struct served {
@@ -31,7 +33,8 @@ struct server {
 	int done_fd;   /* eventfd: the connection has ended */
 	int done_err;
 	uint64_t idle_timeout_ms;
-	struct loop_timer *use_timer;
+	struct loop_timer *use_timer; /* runs during the pause */
+	bool use_pending;	      /* something changed in it */
 	struct list media;
 };
 
@@ -119,11 +122,12 @@ static void idle_arm(struct served *m, uint64_t delay_ms)
 		(void)loop_timer_add(m->server->loop, delay_ms, idle_check, m, &m->idle_timer);
 }
 
-static void tell_use(void *data)
-{
-	struct server *s = data;
+static void use_pause_ends(void *data);
 
-	s->use_timer = loop_timer_remove(s->use_timer);
+static void tell_use(struct server *s)
+{
+	s->use_pending = false;
+	(void)loop_timer_add(s->loop, USE_PAUSE_MS, use_pause_ends, s, &s->use_timer);
 	list_for_each (it, &s->media) {
 		struct served *m = CONTAINER_OF(it, struct served, link);
 		struct view_use use;
@@ -144,6 +148,15 @@ static void tell_use(void *data)
 	}
 }
 
+static void use_pause_ends(void *data)
+{
+	struct server *s = data;
+
+	s->use_timer = loop_timer_remove(s->use_timer);
+	if (s->use_pending)
+		tell_use(s);
+}
+
 static void change_seen(int fd, uint32_t events, void *data)
 {
 	struct server *s = data;
@@ -151,8 +164,10 @@ static void change_seen(int fd, uint32_t events, void *data)
 
 	(void)events;
 	(void)!read(fd, &count, sizeof(count));
-	if (!s->use_timer)
-		(void)loop_timer_add(s->loop, USE_DELAY_MS, tell_use, s, &s->use_timer);
+	if (s->use_timer)
+		s->use_pending = true;
+	else
+		tell_use(s);
 }
 
 /* ---- from the broker ---- */

@@ -5,8 +5,8 @@
 
 #include "base/log.h"
 
-/* Busy and dirty take turns for each file of a copy: one message for many of them. */
-#define UPDATE_DELAY_MS 100
+/* Busy and dirty take turns for each file of a copy: after one message the next waits a little. */
+#define UPDATE_PAUSE_MS 100
 
 static uint32_t info_flags(const struct broker *b, const struct medium *m)
 {
@@ -61,22 +61,27 @@ static bool is_known_to_server(const struct medium *m)
 
 void visibility_update(struct broker *b, struct medium *m)
 {
-	m->update_timer = loop_timer_remove(m->update_timer);
+	m->update_pending = false;
 	if (is_known_to_server(m))
 		send_info(b, m, LINK_UPDATE);
 }
 
-static void update_due(void *data)
+static void update_pause_ends(void *data)
 {
 	struct medium *m = data;
 
-	visibility_update(m->broker, m);
+	m->update_timer = loop_timer_remove(m->update_timer);
+	if (m->update_pending)
+		visibility_update_soon(m->broker, m);
 }
 
 void visibility_update_soon(struct broker *b, struct medium *m)
 {
-	if (!m->update_timer)
-		(void)loop_timer_add(b->loop, UPDATE_DELAY_MS, update_due, m, &m->update_timer);
+	m->update_pending = true;
+	if (m->update_timer)
+		return;
+	visibility_update(b, m);
+	(void)loop_timer_add(b->loop, UPDATE_PAUSE_MS, update_pause_ends, m, &m->update_timer);
 }
 
 /* A name that is on its way out may be the one that this medium gets. */
