@@ -11,6 +11,7 @@
 struct watch {
 	struct watch_events events;
 	int fd;
+	bool lost; /* the kernel drops events until all that wait have been read */
 	struct loop_fd *source;
 };
 
@@ -18,7 +19,6 @@ struct watch {
 struct batch {
 	char knames[BATCH_DEVICES][LIMIT_KNAME];
 	unsigned count;
-	bool lost;
 };
 
 static void batch_add(struct batch *batch, const struct uevent *event)
@@ -28,42 +28,48 @@ static void batch_add(struct batch *batch, const struct uevent *event)
 	for (unsigned i = 0; i < batch->count; i++)
 		if (streq(batch->knames[i], event->kname))
 			return;
-	(void)STR_COPY(batch->knames[batch->count++], event->kname);
+	(void)STR_COPY(batch->knames[batch->count], event->kname);
+	batch->count++;
 }
 
-static void batch_read(struct watch *w, struct batch *batch)
+/*
+ * ENOBUFS comes once; what is sent after it is dropped in silence until the queue is empty
+ * (netlink_overrun() in net/netlink/af_netlink.c). So from then on events are only thrown away,
+ * and devices are looked at when there are none left. Returns whether that is so.
+ */
+static bool batch_read(struct watch *w, struct batch *batch)
 {
 	struct uevent event;
 
 	for (int i = 0; i < BATCH_EVENTS && batch->count < BATCH_DEVICES; i++) {
 		int r = uevent_socket_read(w->fd, &event);
 
-		if (r == -EAGAIN)
-			return;
-		if (r == 0)
+		if (r == 0 && !w->lost)
 			batch_add(batch, &event);
-		else
-			batch->lost = true;
-		if (r < 0 && r != -ENOBUFS)
-			return;
+		if (r == -ENOBUFS)
+			w->lost = true;
+		else if (r < 0)
+			return true;
 	}
+	return false;
 }
 
 static void watch_readable(int fd, uint32_t events, void *data)
 {
 	struct watch *w = data;
 	struct batch batch = {.count = 0};
+	bool empty = batch_read(w, &batch);
 
 	(void)fd;
 	(void)events;
-	batch_read(w, &batch);
-	if (batch.lost) {
+	if (!w->lost) {
+		for (unsigned i = 0; i < batch.count; i++)
+			w->events.device(batch.knames[i], w->events.data);
+	} else if (empty) {
+		w->lost = false;
 		log_notice("uevents were lost, looking at all devices");
 		w->events.lost(w->events.data);
-		return;
 	}
-	for (unsigned i = 0; i < batch.count; i++)
-		w->events.device(batch.knames[i], w->events.data);
 }
 
 int watch_new(struct loop *loop, const struct watch_events *events, struct watch **ret_watch)
