@@ -146,6 +146,8 @@ static int start_control(struct broker *b)
 
 	if (r == -EADDRINUSE)
 		log_err("another hotplugfs listens on %s: stop it, or use --socket", QUOTE(path));
+	else if (r == -EEXIST)
+		log_err("cannot listen on %s: it is there and not a socket", QUOTE(path));
 	else if (r < 0)
 		log_err("cannot listen on %s: %s", QUOTE(path), strerror(-r));
 	return r;
@@ -185,7 +187,10 @@ static int start_sources(struct broker *b)
 	return failed("talk to udevd", udev_source_new(b->loop, device_event, b, &b->udev));
 }
 
-/* Sources come before the first look, so that nothing falls between the two. */
+/*
+ * Sources come before the first look, so that nothing falls between the two. What leaves traces
+ * on a disk comes last: a start that is refused leaves none.
+ */
 static int start(struct broker *b)
 {
 	int r = check_rights();
@@ -199,9 +204,6 @@ static int start(struct broker *b)
 	if (r == 0)
 		r = failed("watch signals", start_signals(b));
 	if (r == 0)
-		r = failed("read the names of earlier disks",
-			   names_new(b->config->state_dir, &b->names));
-	if (r == 0)
 		r = start_control(b);
 	if (r == 0)
 		r = failed("make the staging namespace",
@@ -210,6 +212,9 @@ static int start(struct broker *b)
 		r = start_sources(b);
 	if (r == 0)
 		r = start_server(b);
+	if (r == 0)
+		r = failed("read the names of earlier disks",
+			   names_new(b->config->state_dir, &b->names));
 	return r;
 }
 

@@ -21,6 +21,7 @@ struct control {
 	control_request_fn fn;
 	void *data;
 	char *path;
+	char *made_dir; /* the directory of path, if it was not there before */
 	int fd;
 	struct loop_fd *source;
 	struct list peers; /* of control_peer */
@@ -242,7 +243,8 @@ static void listener_ready(int fd, uint32_t events, void *data)
 	close_fd(peer);
 }
 
-static int make_parent(const char *path)
+/* ret_made: the directory of path if this call made it, to be freed; else not touched. */
+static int make_parent(const char *path, char **ret_made)
 {
 	_cleanup_free_ char *copy = strdup(path);
 	char *above;
@@ -257,26 +259,35 @@ static int make_parent(const char *path)
 		(void)mkdir(above, 0755);
 		*p = '/';
 	}
-	return mkdir(above, 0755) < 0 && errno != EEXIST ? -errno : 0;
+	if (mkdir(above, 0755) < 0)
+		return errno == EEXIST ? 0 : -errno;
+	*ret_made = strdup(above);
+	return 0;
 }
 
-/* A socket that refuses connections has no listener: its daemon is dead. */
+/*
+ * A socket that refuses connections has no listener: its daemon is dead. Anything else at this
+ * path is somebody's, and stays.
+ */
 static int remove_stale(const struct sockaddr_un *sun)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct stat st;
 
+	if (lstat(sun->sun_path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
 	if (fd < 0)
 		return -errno;
 	if (connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) == 0 || errno == EAGAIN)
 		return -EADDRINUSE;
-	if (errno == ENOENT)
-		return 0;
 	if (errno != ECONNREFUSED)
 		return -errno;
 	return unlink(sun->sun_path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-static int listen_at(const char *path)
+static int listen_at(const char *path, char **ret_made)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_un sun = {.sun_family = AF_UNIX};
@@ -286,7 +297,7 @@ static int listen_at(const char *path)
 		return -errno;
 	if (!STR_COPY(sun.sun_path, path))
 		return -ENAMETOOLONG;
-	r = make_parent(path);
+	r = make_parent(path, ret_made);
 	if (r == 0)
 		r = remove_stale(&sun);
 	if (r < 0)
@@ -312,7 +323,7 @@ int control_new(struct loop *loop, const char *path, control_request_fn fn, void
 		return -ENOMEM;
 	*c = (struct control){.loop = loop, .fn = fn, .data = data, .fd = -EBADF};
 	list_init(&c->peers);
-	r = listen_at(path);
+	r = listen_at(path, &c->made_dir);
 	if (r >= 0) {
 		c->fd = r;
 		c->path = strdup(path);
@@ -337,6 +348,9 @@ struct control *control_free(struct control *c)
 	close_fd(c->fd);
 	if (c->path)
 		(void)unlink(c->path);
+	if (c->made_dir)
+		(void)rmdir(c->made_dir);
+	free(c->made_dir);
 	free(c->path);
 	free(c);
 	return NULL;

@@ -64,7 +64,8 @@ typedef void (*control_request_fn)(struct control_peer *peer, const struct contr
 
 /*
  * Listens at path: its directory is made if it is missing, and a socket that nobody listens on is
- * replaced. Returns 0; -EADDRINUSE when somebody listens there; or -errno.
+ * replaced. Returns 0; -EADDRINUSE when somebody listens there; -EEXIST when it is not a socket;
+ * or -errno.
  */
 int control_new(struct loop *loop, const char *path, control_request_fn fn, void *data,
 		struct control **ret_control);
