@@ -16,7 +16,8 @@ void process_keep_fds(int *fds, size_t count)
 {
 	unsigned next = STDERR_FILENO + 1;
 
-	qsort(fds, count, sizeof(*fds), compare_fds);
+	if (count > 0)
+		qsort(fds, count, sizeof(*fds), compare_fds);
 	for (size_t i = 0; i < count; i++) {
 		unsigned fd = (unsigned)fds[i];
 
