@@ -33,7 +33,7 @@ extern const struct doctor_check doctor_checks_devices[];
 extern const struct doctor_check doctor_checks_events[];
 extern const struct doctor_check doctor_checks_system[];
 
-/* Sets a finding. advice may be NULL. */
+/* Sets a finding. advice may be NULL only if all is well. */
 void doctor_found(struct doctor_finding *finding, enum doctor_verdict verdict, const char *advice,
 		  const char *fmt, ...) _printf_(4, 5);
 /* Adds to the text of a finding, for lists; what does not fit is left out. */

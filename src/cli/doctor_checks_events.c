@@ -96,8 +96,8 @@ static void event_test(int fd, const struct choice *choice, struct doctor_findin
 			     "an event of %s did not arrive within %d ms", choice->kname,
 			     EVENT_WAIT_MS);
 	else
-		doctor_found(finding, DOCTOR_FAIL, NULL, "the test with %s failed: %s",
-			     choice->kname, error_text(-r));
+		doctor_found(finding, DOCTOR_FAIL, "plug something in while hotplugfs monitor runs",
+			     "the test with %s failed: %s", choice->kname, error_text(-r));
 }
 
 static void check_events(const struct config *config, struct doctor_finding *finding)

@@ -250,7 +250,7 @@ static void check_passthrough(const struct config *config, struct doctor_finding
 			     "run the daemon with CAP_SYS_ADMIN of the host's user namespace",
 			     "the kernel offers it, but not to us");
 	else if (r < 0)
-		doctor_found(finding, DOCTOR_WARN, NULL,
+		doctor_found(finding, DOCTOR_WARN, "nothing: all works, slower",
 			     "the kernel offers it, but a file could not be registered: %s",
 			     error_text(-r));
 	else

@@ -55,7 +55,7 @@ static void check_capabilities(const struct config *config, struct doctor_findin
 
 	(void)config;
 	if (capng_get_caps_process() != 0) {
-		doctor_found(finding, DOCTOR_FAIL, NULL, "capabilities cannot be read");
+		doctor_found(finding, DOCTOR_FAIL, "mount /proc", "capabilities cannot be read");
 		return;
 	}
 	if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN)) {

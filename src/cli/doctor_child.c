@@ -56,8 +56,8 @@ static void child_died(pid_t pid, struct doctor_finding *finding)
 		doctor_found(finding, DOCTOR_FAIL, "allow the system call in the seccomp profile",
 			     "the check was killed by a seccomp filter");
 	else
-		doctor_found(finding, DOCTOR_FAIL, NULL, "the check ended with wait status 0x%x",
-			     (unsigned)status);
+		doctor_found(finding, DOCTOR_FAIL, "report it as a fault of hotplugfs",
+			     "the check ended with wait status 0x%x", (unsigned)status);
 }
 
 static void child_collect(pid_t pid, int fd, struct doctor_finding *finding)
@@ -90,7 +90,8 @@ void doctor_run_check(const struct doctor_check *check, const struct config *con
 
 	*ret_finding = (struct doctor_finding){.verdict = DOCTOR_FAIL};
 	if (pipe2(fds, O_CLOEXEC) < 0) {
-		doctor_found(ret_finding, DOCTOR_FAIL, NULL, "no pipe: %s", error_text(errno));
+		doctor_found(ret_finding, DOCTOR_FAIL, "raise the limit of open files",
+			     "no pipe: %s", error_text(errno));
 		return;
 	}
 	pid = fork();
@@ -100,7 +101,8 @@ void doctor_run_check(const struct doctor_check *check, const struct config *con
 	}
 	close_fd(fds[1]);
 	if (pid < 0)
-		doctor_found(ret_finding, DOCTOR_FAIL, NULL, "no process: %s", error_text(errno));
+		doctor_found(ret_finding, DOCTOR_FAIL, "raise the limit of processes",
+			     "no process: %s", error_text(errno));
 	else
 		child_collect(pid, fds[0], ret_finding);
 	close_fd(fds[0]);
