@@ -1,6 +1,7 @@
 /*
  * hotplugfs doctor: checks of the place that the daemon is to run in. Each check runs in a child
- * process of its own with a deadline, so that it may unshare, mount or hang.
+ * process of its own with a deadline, so that it may unshare, mount or hang. What it has found
+ * when the deadline passes counts.
  */
 #pragma once
 

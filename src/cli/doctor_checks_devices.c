@@ -33,6 +33,7 @@ static void check_sysfs(const struct config *config, struct doctor_finding *find
 /* What opening the nodes of all disks gave. */
 struct nodes {
 	const struct config *config;
+	struct doctor_finding *finding;
 	int sysfs_fd;
 	int dev_fd;
 	unsigned opened;
@@ -80,6 +81,10 @@ static int node_try(const char *kname, void *data)
 
 	if (blockdev_read(nodes->sysfs_fd, kname, &dev) < 0 || dev.hidden || dev.size_bytes == 0)
 		return 0;
+	/* This stands if the device never answers. */
+	doctor_found(nodes->finding, is_medium(&dev, nodes->config) ? DOCTOR_FAIL : DOCTOR_WARN,
+		     "unplug it, or look into the kernel's log", "%s/%s does not answer",
+		     nodes->config->dev_dir, kname);
 	fd = openat(nodes->dev_fd, kname, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd >= 0)
 		nodes->opened++;
@@ -116,7 +121,8 @@ static void check_nodes(const struct config *config, struct doctor_finding *find
 {
 	_cleanup_close_ int sysfs_fd = open("/sys", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_close_ int dev_fd = open(config->dev_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct nodes nodes = {.config = config, .sysfs_fd = sysfs_fd, .dev_fd = dev_fd};
+	struct nodes nodes = {
+		.config = config, .finding = finding, .sysfs_fd = sysfs_fd, .dev_fd = dev_fd};
 
 	if (dev_fd < 0) {
 		doctor_found(finding, DOCTOR_FAIL, "give the right directory with --dev", "%s: %s",
