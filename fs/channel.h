@@ -13,7 +13,6 @@ struct channel_features {
 	uint64_t flags; /* FUSE_* flags that both sides have */
 	uint32_t max_write;
 	bool passthrough;
-	bool writeback;
 	bool resend;
 };
 

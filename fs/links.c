@@ -1,7 +1,8 @@
 /* Names of nodes. All functions are called with the table's lock held. */
 #include "nodes_internal.h"
 
-static const size_t link_sizes[] = {32, 48, 96, 276};
+static const size_t link_sizes[] = {32, 48, 96, 272};
+_Static_assert(LINK_HEADER + LIMIT_NAME <= 272, "the longest name fits");
 
 const struct store_layout nodes_layout = {
 	.record_size =
@@ -10,7 +11,7 @@ const struct store_layout nodes_layout = {
 			[STORE_LINKS_SHORT] = 32,
 			[STORE_LINKS_MEDIUM] = 48,
 			[STORE_LINKS_LONG] = 96,
-			[STORE_LINKS_LONGEST] = 276,
+			[STORE_LINKS_LONGEST] = 272,
 			[STORE_FILES] = 32,
 		},
 };

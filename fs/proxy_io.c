@@ -216,8 +216,8 @@ void op_lseek(struct request *req, struct medium *m, const struct node_info *nod
 		(void)reply_error(req, r);
 		return;
 	}
-	/* what is still in the kernel's cache would look like a hole */
-	if (m->view->channel.features.writeback)
+	/* pages of a mapping that are not written back yet would look like a hole */
+	if (!m->view->channel.features.passthrough)
 		(void)channel_notify_data(&m->view->channel, req->head->nodeid, 0, 0);
 	at = lseek(f->fd, (off_t)in->offset, (int)in->whence);
 	out.offset = (uint64_t)at;

@@ -11,15 +11,10 @@
  * Where to append is known to the kernel (and may be changed by fcntl(2), without a word to us);
  * only a file that is append-only cannot be opened without it.
  */
-static int backing_flags(const struct view *view, uint32_t flags)
+static int backing_flags(uint32_t flags)
 {
-	int f = (int)flags &
-		~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK | O_APPEND);
-
-	/* the kernel reads the pages that it writes a part of */
-	if (view->channel.features.writeback && (f & O_ACCMODE) == O_WRONLY)
-		f = (f & ~O_ACCMODE) | O_RDWR;
-	return f;
+	return (int)flags &
+	       ~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK | O_APPEND);
 }
 
 static bool wants_passthrough(const struct medium *m)
@@ -81,7 +76,7 @@ static int truncate_opened(struct medium *m, int fd, int flags)
 static int open_node(struct request *req, struct medium *m, const struct node_info *node,
 		     const struct fuse_open_in *in, int *ret_flags)
 {
-	int flags = backing_flags(m->view, in->flags);
+	int flags = backing_flags(in->flags);
 	int fd;
 
 	creds_assume(req, m, !(in->open_flags & FUSE_OPEN_KILL_SUIDGID));
@@ -163,7 +158,7 @@ void op_create(struct request *req, struct medium *m, const struct node_info *no
 	if (r == 0)
 		r = resolve_dir(m, node, &p);
 	if (r == 0) {
-		flags = backing_flags(m->view, in->flags);
+		flags = backing_flags(in->flags);
 		creds_create(req, m, in->umask);
 		medium_written(m);
 		fd = openat(p.fd, name,
@@ -195,7 +190,7 @@ void op_tmpfile(struct request *req, struct medium *m, const struct node_info *n
 	int r = in ? resolve_dir(m, node, &p) : -EINVAL;
 
 	if (r == 0) {
-		flags = backing_flags(m->view, in->flags) & ~O_TMPFILE;
+		flags = backing_flags(in->flags) & ~O_TMPFILE;
 		creds_create(req, m, in->umask);
 		medium_written(m);
 		fd = openat(p.fd, ".", flags | O_TMPFILE | ((int)in->flags & O_EXCL) | O_CLOEXEC,

@@ -2,9 +2,10 @@
 
 #include <assert.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #define STORE_MAGIC 0x68706673u /* "hpfs" */
-#define CHUNK_SIZE  (64u << 10)
+#define CHUNK_LEAST (64u << 10)
 #define REGION_SIZE (8ULL << 30) /* of address space; memory is used only where it is touched */
 #define HEADER_SIZE (64u << 10)
 
@@ -81,6 +82,16 @@ int slab_alloc(struct slab *slab, uint32_t *ret_index)
 	return 0;
 }
 
+/* The memory of a chunk without records, to the system. */
+static void chunk_give_back(struct slab *slab, uint32_t chunk)
+{
+	struct slab_chunk *c = &slab->chunks[chunk];
+
+	(void)madvise(slab->base + chunk * slab->chunk_size, slab->chunk_size, MADV_REMOVE);
+	c->first_free = SLAB_NONE;
+	c->fresh = 0;
+}
+
 void slab_free(struct slab *slab, uint32_t index)
 {
 	uint32_t chunk = index / slab->per_chunk;
@@ -93,18 +104,17 @@ void slab_free(struct slab *slab, uint32_t index)
 	c->used--;
 	slab->live--;
 	partial_push(slab, chunk);
-	if (c->used == 0) {
-		(void)madvise(slab->base + (size_t)chunk * CHUNK_SIZE, CHUNK_SIZE, MADV_REMOVE);
-		c->first_free = SLAB_NONE;
-		c->fresh = 0;
-	}
+	if (c->used == 0)
+		chunk_give_back(slab, chunk);
 }
 
 void *slab_find(const struct slab *slab, uint32_t index)
 {
+	uint32_t chunk = index / slab->per_chunk;
 	struct slab_head *head;
 
-	if (index / slab->per_chunk >= slab->chunk_count)
+	/* memory that was given back is not looked at: that alone would take it again */
+	if (chunk >= slab->chunk_count || index % slab->per_chunk >= slab->chunks[chunk].fresh)
 		return NULL;
 	head = slab_at(slab, index);
 	return head->live ? head : NULL;
@@ -137,36 +147,50 @@ static int chunk_rebuild(struct slab *slab)
 		c->listed = false;
 		slab->partial = c->next_partial;
 	}
+	if (c->used == 0)
+		chunk_give_back(slab, chunk);
 	return 0;
 }
 
+/* The least that is whole records, whole pages and not too little to bother about. */
+static size_t chunk_size_of(size_t record_size)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t step = page;
+
+	while (step % record_size)
+		step += page;
+	return (CHUNK_LEAST + step - 1) / step * step;
+}
+
+/* Chunks that lie in a hole of the file are empty; behind the last data there was never one. */
 static int slab_open(struct slab *slab, char *base, uint64_t offset, int fd, size_t record_size)
 {
-	/* behind the last data there was never a record */
-	off_t data = lseek(fd, (off_t)offset, SEEK_DATA);
-	off_t hole;
-	uint32_t used = 0;
-	int r;
+	size_t chunk_size = chunk_size_of(record_size);
+	uint64_t end;
+	off_t data;
+	int r = 0;
 
 	*slab = (struct slab){
 		.base = base + offset,
 		.record_size = record_size,
-		.per_chunk = (uint32_t)(CHUNK_SIZE / record_size),
-		.chunk_limit = (uint32_t)(REGION_SIZE / CHUNK_SIZE),
+		.chunk_size = chunk_size,
+		.per_chunk = (uint32_t)(chunk_size / record_size),
+		.chunk_limit = (uint32_t)(REGION_SIZE / chunk_size),
 		.partial = SLAB_NONE,
 	};
-	while (data >= 0 && (uint64_t)data < offset + REGION_SIZE) {
-		hole = lseek(fd, data, SEEK_HOLE);
-		hole = (off_t)MIN((uint64_t)hole, offset + REGION_SIZE);
-		used = (uint32_t)(((uint64_t)hole - offset + CHUNK_SIZE - 1) / CHUNK_SIZE);
-		data = lseek(fd, hole, SEEK_DATA);
+	end = offset + slab->chunk_limit * chunk_size;
+	data = lseek(fd, (off_t)offset, SEEK_DATA);
+	while (r == 0 && data >= 0 && (uint64_t)data < end) {
+		if (((uint64_t)data - offset) / chunk_size > slab->chunk_count)
+			r = chunk_add(slab);
+		else
+			r = chunk_rebuild(slab);
+		if (r == 0 && (uint64_t)data < offset + slab->chunk_count * chunk_size)
+			data = lseek(fd, (off_t)(offset + slab->chunk_count * chunk_size),
+				     SEEK_DATA);
 	}
-	while (slab->chunk_count < used) {
-		r = chunk_rebuild(slab);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	return r;
 }
 
 int store_new_fd(void)
@@ -186,37 +210,55 @@ int store_new_fd(void)
 	return fd;
 }
 
-int store_open(int fd, const struct store_layout *layout, struct store *ret_store)
+/* Whether it is as store_new_fd() made it; else a look at it could end in SIGBUS. */
+static int store_check(int fd, size_t size)
 {
-	struct store store = {.fd = fd, .size = HEADER_SIZE + STORE_REGIONS * REGION_SIZE};
-	char *base = mmap(NULL, store.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+	struct stat st;
+	uint32_t magic;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if ((uint64_t)st.st_size != size ||
+	    pread(fd, &magic, sizeof(magic), 0) != (ssize_t)sizeof(magic) || magic != STORE_MAGIC)
+		return -EBADMSG;
+	return 0;
+}
+
+static int store_map(int fd, struct store *store)
+{
+	void *base = mmap(NULL, store->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
 			  0);
-	int r = 0;
 
 	if (base == MAP_FAILED)
 		return -errno;
-	store.header = (struct store_header *)base;
-	if (store.header->magic != STORE_MAGIC)
-		r = -EBADMSG;
+	store->header = base;
+	return 0;
+}
+
+int store_open(int fd, const struct store_layout *layout, struct store *ret_store)
+{
+	struct store store = {.fd = fd, .size = HEADER_SIZE + STORE_REGIONS * REGION_SIZE};
+	int r = store_check(fd, store.size);
+
+	if (r == 0)
+		r = store_map(fd, &store);
 	for (int i = 0; i < STORE_REGIONS && r == 0; i++) {
 		assert(layout->record_size[i] >= sizeof(struct slab_head));
-		r = slab_open(&store.slabs[i], base, HEADER_SIZE + (uint64_t)i * REGION_SIZE, fd,
-			      layout->record_size[i]);
+		r = slab_open(&store.slabs[i], (char *)store.header,
+			      HEADER_SIZE + (uint64_t)i * REGION_SIZE, fd, layout->record_size[i]);
 	}
-	if (r < 0) {
-		for (int i = 0; i < STORE_REGIONS; i++)
-			free(store.slabs[i].chunks);
-		(void)munmap(base, store.size);
-		return r;
-	}
-	*ret_store = store;
-	return 0;
+	if (r < 0)
+		store_close(&store);
+	else
+		*ret_store = store;
+	return r;
 }
 
 void store_close(struct store *store)
 {
 	for (int i = 0; i < STORE_REGIONS; i++)
 		free(store->slabs[i].chunks);
-	(void)munmap(store->header, store->size);
+	if (store->header)
+		(void)munmap(store->header, store->size);
 	store->fd = close_fd(store->fd);
 }

@@ -13,6 +13,7 @@
 struct slab {
 	char *base;
 	size_t record_size;   /* at least 8; a multiple of 4 */
+	size_t chunk_size;    /* bytes: whole records and whole pages, which can be given back */
 	uint32_t per_chunk;   /* records of one chunk */
 	uint32_t chunk_limit; /* chunks of the region */
 	uint32_t chunk_count; /* chunks looked at so far: those behind were never used */
@@ -86,7 +87,7 @@ struct store_layout {
 int store_new_fd(void);
 
 /*
- * Maps the memfd (taking it over) and builds the free lists. Blocks on nothing.
+ * Maps the memfd (taken over, also on failure) and builds the free lists. Blocks on nothing.
  * Returns 0, -EBADMSG when it is not one of ours, or -errno.
  */
 int store_open(int fd, const struct store_layout *layout, struct store *ret_store);

@@ -31,7 +31,7 @@ struct server {
 	int link_fd;
 	int change_fd; /* eventfd: a thread of the view has something to tell */
 	int done_fd;   /* eventfd: the connection has ended */
-	int done_err;
+	_Atomic int done_err;
 	uint64_t idle_timeout_ms;
 	struct loop_timer *use_timer; /* runs during the pause */
 	bool use_pending;	      /* something changed in it */
