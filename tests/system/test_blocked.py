@@ -15,12 +15,13 @@ pytestmark = pytest.mark.log_errors("STUCK", "I/O error")
 
 
 @pytest.fixture
-def pair(daemon, loopdev, work):
+def pair(daemon, loopdev, work, request):
     """A disk that can stall, and a good one, both shown and mounted."""
     bad = DyingDisk(work)
     try:
         bad.format("ext4", label="STUCK")
         good = loopdev(label="GOOD")
+        request.node.can_hang.append(bad)
         view = daemon(bad, good, options=["--mount-timeout", "3s", "--probe-timeout", "2s"])
         bad.plug()
         good.plug()

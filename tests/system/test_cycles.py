@@ -98,6 +98,7 @@ def empty(view, disks):
 
 @pytest.mark.slow
 @pytest.mark.deadline(400)
+@pytest.mark.log_errors("could not be put on the disk")
 def test_cycles(daemon, loopdev):
     """200 plug/unplug cycles of 4 devices in random order, while 4 writers and an `ls` loop run:
     the view always right within 1 s; afterwards no leaked fd, mount, child, memory growth below

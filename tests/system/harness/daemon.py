@@ -128,6 +128,7 @@ class Daemon:
         for pid in self.pids():
             os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        until("all its processes are dead", lambda: not self.pids())
 
     def stop(self, number=signal.SIGTERM, deadline_s=20):
         """Asks it to end, and checks what the contract says about a clean end."""
@@ -150,7 +151,7 @@ class Daemon:
 
     def cut_off(self):
         """Ends what hangs, so that a test which waits for the view fails instead of waiting."""
-        for pid in self.pids():
+        for pid in self.pids() if self.process else ():
             os.kill(pid, signal.SIGKILL)
 
     def clean_up(self):

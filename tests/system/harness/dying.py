@@ -16,7 +16,7 @@ if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from harness import kernel  # noqa: E402
-from harness.disks import LoopDisk  # noqa: E402
+from harness.disks import LOOP_SET_CAPACITY, LoopDisk  # noqa: E402
 
 LOOKUP, FORGET, GETATTR, SETATTR, OPEN, READ, WRITE = 1, 2, 3, 4, 14, 15, 16
 RELEASE, FSYNC, FLUSH, INIT, OPENDIR, INTERRUPT, BATCH_FORGET = 18, 20, 25, 26, 27, 36, 42
@@ -34,6 +34,7 @@ class Server:
         self.image = os.open(image, os.O_RDWR | os.O_CLOEXEC)
         self.fuse = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         self.mode = "work"
+        self.pulled = False
         self.waiting = []
         kernel.mount("dying", point, "fuse",
                      f"fd={self.fuse},rootmode=40000,user_id=0,group_id=0")
@@ -41,6 +42,8 @@ class Server:
     def attributes(self, node):
         facts = os.fstat(self.image)
         mode, size = (0o040755, 0) if node == ROOT else (0o100644, facts.st_size)
+        if self.pulled:
+            size = 0
         return struct.pack("<6Q10I", node, size, size // 512, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0,
                            4096, 0)
 
@@ -52,10 +55,10 @@ class Server:
     def lookup(self, _node, body):
         if body != b"disk\0":
             raise OSError(errno.ENOENT, "")
-        return struct.pack("<QQQQII", FILE, 0, 3600, 3600, 0, 0) + self.attributes(FILE)
+        return struct.pack("<QQQQII", FILE, 0, 3600, 0, 0, 0) + self.attributes(FILE)
 
     def getattr(self, node, _body):
-        return struct.pack("<QII", 3600, 0, 0) + self.attributes(node)
+        return struct.pack("<QII", 0, 0, 0) + self.attributes(node)
 
     def open(self, _node, _body):
         return struct.pack("<QII", 1, FOPEN_DIRECT_IO, 0)
@@ -82,7 +85,7 @@ class Server:
         _length, opcode, unique, node = IN_HEADER.unpack_from(request)[:4]
         if opcode in (FORGET, BATCH_FORGET, INTERRUPT):
             return
-        if opcode in (READ, WRITE, FSYNC) and self.mode == "stall":
+        if opcode in (READ, WRITE) and self.mode == "stall":
             self.waiting.append(request)
             return
         try:
@@ -97,8 +100,10 @@ class Server:
             self.reply(unique, 0, body)
 
     def command(self, word):
-        self.mode = word
-        if word != "stall":
+        self.pulled = word == "pull" or self.pulled and word != "insert"
+        if word in ("work", "stall", "fail"):
+            self.mode = word
+        if self.mode != "stall":
             waiting, self.waiting = self.waiting, []
             for request in waiting:
                 self.handle(request)
@@ -123,7 +128,7 @@ class Server:
 
 
 class DyingDisk(LoopDisk):
-    """A LoopDisk whose medium obeys: work(), stall(), fail()."""
+    """A LoopDisk whose medium obeys: work(), stall(), fail(); pull() also while it stalls."""
 
     def __init__(self, directory):
         super().__init__(directory)
@@ -156,6 +161,20 @@ class DyingDisk(LoopDisk):
     def fail(self):
         self.order("fail")
 
+    def pull(self):
+        """The file becomes empty, and so does the disk; unlike LoopDisk's, this waits for nothing."""
+        self.order("pull")
+        self._ioctl(LOOP_SET_CAPACITY)
+        return self
+
+    def plug(self, read_only=False):
+        self.order("insert")
+        return super().plug(read_only)
+
+    def cut_off(self):
+        """Without its server every request to it fails."""
+        self.server.kill()
+
     def remove(self):
         try:
             self.order("fail")
@@ -163,6 +182,7 @@ class DyingDisk(LoopDisk):
             super().remove()
         finally:
             self.server.stdin.close()
+            self.server.stdout.close()
             kernel.umount(self.point, kernel.MNT_DETACH)
             self.server.wait(timeout=10)
             os.rmdir(self.point)
