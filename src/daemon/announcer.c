@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "base/list.h"
 #include "base/log.h"
@@ -44,32 +45,55 @@ struct announcer {
 	struct list queue; /* of queued */
 };
 
-static int perform(int root, const struct announcement *what)
+/*
+ * The view's root, opened for one announcement only: an fd that stays would keep everybody from
+ * unmounting the view. device: what it must be, 0 at the first time; a directory that is not the
+ * view must get no directories.
+ */
+static int open_view(const char *mountpoint, dev_t *device)
 {
-	int r = what->make ? mkdirat(root, what->name, 0755)
-			   : unlinkat(root, what->name, AT_REMOVEDIR);
+	_cleanup_close_ int fd = open(mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct statx st;
+	dev_t found;
 
+	if (fd < 0)
+		return -errno;
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0)
+		return -errno;
+	found = makedev(st.stx_dev_major, st.stx_dev_minor);
+	if (*device != 0 && *device != found)
+		return -ENOTCONN;
+	*device = found;
+	return TAKE_FD(fd);
+}
+
+static int perform(const char *mountpoint, dev_t *device, const struct announcement *what)
+{
+	_cleanup_close_ int root = open_view(mountpoint, device);
+	int r;
+
+	if (root < 0)
+		return root;
+	r = what->make ? mkdirat(root, what->name, 0755) : unlinkat(root, what->name, AT_REMOVEDIR);
 	return r < 0 ? -errno : 0;
 }
 
 static void process_main(int sock, const char *mountpoint, pid_t parent)
 {
 	struct announcement what;
+	dev_t device = 0;
 	int none;
-	int root;
 	int kept[] = {sock};
 
 	loop_signals_reset();
 	process_keep_fds(kept, ARRAY_SIZE(kept));
 	if (process_die_with(parent) < 0)
 		_exit(1);
-	root = open(mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		_exit(1);
+	close_fd(open_view(mountpoint, &device));
 	while (packet_receive(sock, &what, sizeof(what), &none) == (ssize_t)sizeof(what)) {
 		struct outcome outcome = {.id = what.id, .make = what.make};
 
-		outcome.err = perform(root, &what);
+		outcome.err = perform(mountpoint, &device, &what);
 		if (packet_send(sock, &outcome, sizeof(outcome), -EBADF) < 0)
 			break;
 	}

@@ -28,7 +28,7 @@ struct announcer *announcer_free(struct announcer *announcer);
 int announcer_start(struct announcer *announcer);
 /* The process, or 0. */
 pid_t announcer_pid(const struct announcer *announcer);
-/* Kills the process: it holds the view's root open. */
+/* Kills the process. */
 void announcer_stop(struct announcer *announcer);
 
 /*

@@ -92,10 +92,13 @@ static void on_ended(int err, void *data)
 {
 	struct broker *b = data;
 
-	if (b->phase == BROKER_ENDING)
+	if (b->phase == BROKER_ENDING) {
 		shutdown_server_ended(b);
-	else
-		shutdown_begin(b, err);
+		return;
+	}
+	if (err == -ENOTCONN)
+		log_err("%s was unmounted by somebody else, ending", QUOTE(b->mountpoint));
+	shutdown_begin(b, err);
 }
 
 const struct supervisor_events server_events = {
