@@ -1,6 +1,7 @@
 #include "context.h"
 
 #include "base/log.h"
+#include "daemon/bdi.h"
 
 /* "Copied" must soon mean "written": this long after the last writer closed. */
 #define SYNC_DELAY_MS 1000
@@ -50,6 +51,8 @@ static void mount_succeeded(struct broker *b, struct medium *m, const struct sta
 	(void)STR_COPY(m->options, result->options);
 	medium_set_reason(m, "%s", result->reason);
 	storage_take_space(m, result);
+	if (!m->read_only)
+		bdi_limit(b->sysfs_fd, &m->dev);
 	medium_set_state(m, MEDIUM_CLEAN);
 	visibility_update(b, m);
 	give_root(b, m);
