@@ -2,6 +2,7 @@
 #include "ops.h"
 
 #include "access.h"
+#include "base/loop.h"
 
 struct op {
 	op_fn fn;
@@ -53,21 +54,48 @@ static const struct op *op_find(uint32_t opcode)
 	return opcode < OP_MAX && ops[opcode].fn ? &ops[opcode] : NULL;
 }
 
+/* What a request needs of the directory that it names, as for access(2). */
+static int access_needed(uint32_t opcode)
+{
+	switch (opcode) {
+	case FUSE_LOOKUP:
+		return X_OK;
+	case FUSE_READDIR:
+	case FUSE_READDIRPLUS:
+		return R_OK;
+	case FUSE_CREATE:
+	case FUSE_TMPFILE:
+	case FUSE_MKDIR:
+	case FUSE_MKNOD:
+	case FUSE_SYMLINK:
+	case FUSE_LINK:
+	case FUSE_UNLINK:
+	case FUSE_RMDIR:
+	case FUSE_RENAME:
+	case FUSE_RENAME2:
+		return W_OK | X_OK;
+	default:
+		return 0;
+	}
+}
+
+#define ACCESS_CHECK_MS 1000 /* longer than any system call goes on after its first look */
+
 /*
- * The kernel let the caller into a medium's directory by attributes that were made up, since the
- * medium was not mounted: the first look is checked here. Returns true when it was refused.
+ * The kernel let callers into a medium's directory by attributes that were made up, as long as
+ * the medium had not been mounted: those calls are checked here. Returns true when refused.
  */
 static bool access_refused(struct request *req, const struct node_info *node)
 {
-	int mask = 0;
+	struct medium *m = req->medium;
+	int mask;
 
-	if (!req->unchecked || !(node->flags & NODE_MEDIUM_ROOT))
+	if (!(node->flags & NODE_MEDIUM_ROOT) || m->facts.owned)
 		return false;
-	if (req->head->opcode == FUSE_LOOKUP)
-		mask = X_OK;
-	else if (req->head->opcode == FUSE_READDIR || req->head->opcode == FUSE_READDIRPLUS)
-		mask = R_OK;
-	if (mask == 0 || access_check(req, req->medium->root_fd, mask) == 0)
+	mask = access_needed(req->head->opcode);
+	if (mask == 0 || now_ms() - m->root_known_ms > ACCESS_CHECK_MS)
+		return false;
+	if (access_check(req, m->root_fd, mask) == 0)
 		return false;
 	(void)reply_error(req, -EACCES);
 	return true;

@@ -38,7 +38,6 @@ static int gate_queue(struct medium *m, const struct request *req)
 	if (!copy)
 		return -ENOMEM;
 	copy->medium = m;
-	copy->unchecked = !m->root_known;
 	copy->passive = req->passive;
 	medium_ref(m);
 	list_append(&m->waiting, &copy->link);
@@ -312,6 +311,8 @@ void view_medium_root(struct view *view, uint32_t id, int root_fd, int err)
 	m->devs[0] = st.st_dev;
 	m->root_ino = st.st_ino;
 	m->root_attr = st;
+	if (!m->root_known)
+		m->root_known_ms = now_ms();
 	m->root_known = true;
 	pthread_mutex_unlock(&m->lock);
 	gate_open(m, root_fd);

@@ -57,6 +57,8 @@ struct medium {
 	bool use_pending; /* the daemon was told to read the counts */
 	bool root_known;  /* root_attr is true although nothing is mounted */
 	struct stat root_attr;
+	uint64_t root_known_ms; /* since when: before, the kernel checked access by what we made up
+				 */
 	bool space_known;
 	struct statfs space;
 	dev_t devs[MEDIUM_DEVS];	  /* of this mount; [0]: the root's */

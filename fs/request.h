@@ -23,7 +23,6 @@ struct request {
 	struct list link;      /* medium->running or medium->waiting; under the medium's lock */
 	atomic_bool answered;
 	bool allocated; /* a copy that waited in a queue, freed when handled */
-	bool unchecked; /* the kernel checked access before the root's attributes were known */
 	bool passive;	/* is no use of the medium: does not keep it mounted */
 };
 
