@@ -30,6 +30,14 @@ void process_keep_fds(int *fds, size_t count)
 	(void)syscall(SYS_close_range, next, ~0U, 0);
 }
 
+void process_ignore_stop(void)
+{
+	const int stops[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGRTMIN + 3};
+
+	for (size_t i = 0; i < ARRAY_SIZE(stops); i++)
+		(void)signal(stops[i], SIG_IGN);
+}
+
 int process_die_with(pid_t parent)
 {
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)

@@ -12,6 +12,13 @@
 void process_keep_fds(int *fds, size_t count);
 
 /*
+ * In a child that its parent ends: a terminal and a service manager send the signals that stop a
+ * program to all of its processes, but only the parent may begin to stop. Call it after
+ * loop_signals_reset().
+ */
+void process_ignore_stop(void);
+
+/*
  * In a child: makes the kernel kill it when its parent ends. Returns 0, or -ESRCH when the
  * parent, which had the pid parent, has ended already.
  */

@@ -86,6 +86,7 @@ static void process_main(int sock, const char *mountpoint, pid_t parent)
 	int kept[] = {sock};
 
 	loop_signals_reset();
+	process_ignore_stop();
 	process_keep_fds(kept, ARRAY_SIZE(kept));
 	if (process_die_with(parent) < 0)
 		_exit(1);

@@ -54,6 +54,7 @@ int helper_start(struct loop *loop, int (*fn)(const char *path), const char *pat
 	h->pid = fork();
 	if (h->pid == 0) {
 		loop_signals_reset();
+		process_ignore_stop();
 		process_keep_fds(NULL, 0);
 		_exit(-fn(path));
 	}

@@ -50,6 +50,7 @@ static void server_process(const struct supervisor *s, int link_fd)
 	int kept[] = {args.fuse_fd, args.link_fd, args.nodes_fd};
 
 	loop_signals_reset();
+	process_ignore_stop();
 	process_keep_fds(kept, ARRAY_SIZE(kept));
 	_exit(server_main(&args) < 0);
 }

@@ -49,6 +49,7 @@ static _Noreturn void child_main(int dev_fd, const struct blockdev *dev, int ans
 	int keep[] = {dev_fd, answer_fd};
 
 	loop_signals_reset();
+	process_ignore_stop();
 	process_keep_fds(keep, ARRAY_SIZE(keep));
 	if (process_die_with(parent) < 0)
 		_exit(1);

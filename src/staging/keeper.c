@@ -70,6 +70,7 @@ static void keeper_main(int sock, int dev_fd, pid_t parent)
 	int r;
 
 	loop_signals_reset();
+	process_ignore_stop();
 	process_keep_fds(kept, ARRAY_SIZE(kept));
 	(void)signal(SIGCHLD, SIG_IGN); /* the kernel reaps the children */
 	(void)umask(0);
