@@ -20,7 +20,7 @@ struct dir *dirs_find(struct dirs *dirs, uint64_t nodeid)
 	struct dir *found = NULL;
 
 	pthread_mutex_lock(&dirs->lock);
-	for (size_t i = 0; i < DIRS_CACHED && !found; i++) {
+	for (size_t i = 0; nodeid && i < DIRS_CACHED && !found; i++) {
 		struct dir *d = &dirs->cached[i];
 
 		if (d->nodeid == nodeid && !d->dropped)

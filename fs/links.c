@@ -63,6 +63,8 @@ int link_add(struct nodes *nodes, uint32_t index, uint32_t parent, const char *n
 
 	if (length > LIMIT_NAME)
 		return -ENAMETOOLONG;
+	if (!node_find(nodes, parent))
+		return -ESTALE;
 	while (link_sizes[class] < LINK_HEADER + length)
 		class ++;
 	r = slab_alloc(&nodes->store->slabs[STORE_LINKS_SHORT + class], &id);
@@ -103,20 +105,6 @@ void link_drop(struct nodes *nodes, uint32_t id)
 	node_release(nodes, parent);
 }
 
-int nodes_add_name(struct nodes *nodes, uint32_t index, uint32_t parent, const char *name)
-{
-	uint32_t old;
-	int r;
-
-	pthread_mutex_lock(&nodes->lock);
-	old = link_find(nodes, parent, name);
-	if (old != LINK_NONE)
-		link_drop(nodes, old);
-	r = link_add(nodes, index, parent, name);
-	pthread_mutex_unlock(&nodes->lock);
-	return r;
-}
-
 void nodes_remove_name(struct nodes *nodes, uint32_t parent, const char *name, bool gone,
 		       uint32_t *ret_left)
 {
@@ -153,40 +141,70 @@ static int move_name(struct nodes *nodes, uint32_t id, uint32_t parent, const ch
 	return r;
 }
 
+static int rename_held(struct nodes *nodes, uint32_t old, uint32_t new_parent, const char *new_name)
+{
+	uint32_t over = link_find(nodes, new_parent, new_name);
+
+	if (over == old)
+		return 0;
+	if (over != LINK_NONE)
+		link_drop(nodes, over);
+	return old == LINK_NONE ? 0 : move_name(nodes, old, new_parent, new_name);
+}
+
 int nodes_rename(struct nodes *nodes, uint32_t old_parent, const char *old_name,
 		 uint32_t new_parent, const char *new_name)
 {
 	uint32_t old;
-	uint32_t over;
-	int r = 0;
+	int r = -ESTALE;
 
 	pthread_mutex_lock(&nodes->lock);
-	over = link_find(nodes, new_parent, new_name);
-	if (over != LINK_NONE)
-		link_drop(nodes, over);
 	old = link_find(nodes, old_parent, old_name);
-	if (old != LINK_NONE)
-		r = move_name(nodes, old, new_parent, new_name);
+	if (dir_hold(nodes, new_parent)) {
+		r = rename_held(nodes, old, new_parent, new_name);
+		dir_unhold(nodes, new_parent);
+	} else if (old != LINK_NONE) {
+		link_drop(nodes, old);
+	}
 	pthread_mutex_unlock(&nodes->lock);
 	return r;
+}
+
+struct name_at {
+	uint32_t parent;
+	const char *name;
+};
+
+static int exchange_held(struct nodes *nodes, const struct name_at *a, const struct name_at *b)
+{
+	uint32_t link_a = link_find(nodes, a->parent, a->name);
+	uint32_t link_b = link_find(nodes, b->parent, b->name);
+	int r_a = 0;
+	int r_b = 0;
+
+	if (link_a == link_b)
+		return 0;
+	if (link_a != LINK_NONE)
+		r_a = move_name(nodes, link_a, b->parent, b->name);
+	if (link_b != LINK_NONE)
+		r_b = move_name(nodes, link_b, a->parent, a->name);
+	return r_a ? r_a : r_b;
 }
 
 int nodes_exchange(struct nodes *nodes, uint32_t parent_a, const char *name_a, uint32_t parent_b,
 		   const char *name_b)
 {
-	uint32_t a;
-	uint32_t b;
-	int r = 0;
+	const struct name_at a = {.parent = parent_a, .name = name_a};
+	const struct name_at b = {.parent = parent_b, .name = name_b};
+	int r = -ESTALE;
 
 	pthread_mutex_lock(&nodes->lock);
-	a = link_find(nodes, parent_a, name_a);
-	b = link_find(nodes, parent_b, name_b);
-	if (a != LINK_NONE)
-		r = move_name(nodes, a, parent_b, name_b);
-	if (b != LINK_NONE) {
-		int r2 = move_name(nodes, b, parent_a, name_a);
-
-		r = r ? r : r2;
+	if (dir_hold(nodes, parent_a)) {
+		if (dir_hold(nodes, parent_b)) {
+			r = exchange_held(nodes, &a, &b);
+			dir_unhold(nodes, parent_b);
+		}
+		dir_unhold(nodes, parent_a);
 	}
 	pthread_mutex_unlock(&nodes->lock);
 	return r;
@@ -195,11 +213,13 @@ int nodes_exchange(struct nodes *nodes, uint32_t parent_a, const char *name_a, u
 int nodes_name(struct nodes *nodes, uint32_t index, unsigned number, uint32_t *ret_parent,
 	       char ret_name[LIMIT_NAME + 1])
 {
+	const struct node *node;
 	int r = -ENOENT;
 	uint32_t id;
 
 	pthread_mutex_lock(&nodes->lock);
-	id = node_at(nodes, index)->links;
+	node = node_find(nodes, index);
+	id = node ? node->links : LINK_NONE;
 	while (id != LINK_NONE && number-- > 0)
 		id = link_at(nodes, id)->node_next;
 	if (id != LINK_NONE) {
@@ -223,12 +243,12 @@ int nodes_dir_path(struct nodes *nodes, uint32_t index, struct node_path *ret_pa
 	*at = '\0';
 	pthread_mutex_lock(&nodes->lock);
 	for (;;) {
-		const struct node *node = node_at(nodes, index);
+		const struct node *node = node_find(nodes, index);
 		const struct node_link *l;
 
-		if (node->flags & NODE_MEDIUM_ROOT)
+		if (node && node->flags & NODE_MEDIUM_ROOT)
 			break;
-		if (node->links == LINK_NONE) {
+		if (!node || node->links == LINK_NONE) {
 			r = -ESTALE;
 			break;
 		}

@@ -39,7 +39,7 @@ static uint64_t id_of(uint32_t index, const struct node *node)
 /* NULL for an id that does not name a live node. */
 static struct node *node_of_id(struct nodes *nodes, uint64_t nodeid)
 {
-	struct node *node = slab_find(&nodes->store->slabs[STORE_NODES], (uint32_t)nodeid);
+	struct node *node = node_find(nodes, (uint32_t)nodeid);
 
 	return node && node->generation == nodeid >> 32 ? node : NULL;
 }
@@ -108,60 +108,107 @@ static int node_new(struct nodes *nodes, const struct node_key *key, mode_t type
 	return 0;
 }
 
-/* The name leads to another file than we thought: forget that it ever led to the old one. */
-static void name_settle(struct nodes *nodes, uint32_t link, uint32_t index, mode_t type,
-			bool by_name, uint32_t *found)
+/* The node of a file by its key. Not one of another type: then the number was used again. */
+static uint32_t node_by_key(struct nodes *nodes, const struct node_key *key, mode_t type)
 {
-	uint32_t holder = link_at(nodes, link)->node_plus_1 - 1;
+	uint32_t index = find_key(nodes, key);
 
-	if (by_name && node_at(nodes, holder)->type == type >> 12) {
-		*found = holder;
-		return;
-	}
-	if (holder != index)
+	if (index == INDEX_NONE || node_at(nodes, index)->type == type >> 12)
+		return index;
+	node_at(nodes, index)->flags |= NODE_GONE;
+	index_remove(&nodes->by_key, index);
+	return INDEX_NONE;
+}
+
+/*
+ * What the name leads to now is *index, or INDEX_NONE for a file not known yet: forgets that it
+ * ever led to another one. With by_name the file is the one that had the name, unless its type is
+ * another. Returns the file's link, or LINK_NONE when it does not have this name yet.
+ */
+static uint32_t name_settle(struct nodes *nodes, uint32_t parent, const char *name, mode_t type,
+			    bool by_name, uint32_t *index)
+{
+	uint32_t link;
+
+	/* a crash can have left the name twice */
+	while ((link = link_find(nodes, parent, name)) != LINK_NONE) {
+		uint32_t holder = link_at(nodes, link)->node_plus_1 - 1;
+
+		if (by_name && *index == INDEX_NONE && node_at(nodes, holder)->type == type >> 12)
+			*index = holder;
+		if (holder == *index)
+			break;
 		link_drop(nodes, link);
+	}
+	return link;
+}
+
+/* A directory has one name: one that a lookup finds elsewhere has been moved. */
+static int name_new(struct nodes *nodes, uint32_t index, uint32_t parent, const char *name)
+{
+	const struct node *node = node_at(nodes, index);
+
+	while (node->type == S_IFDIR >> 12 && node->links != LINK_NONE)
+		link_drop(nodes, node->links);
+	return link_add(nodes, index, parent, name);
+}
+
+/* nodes_lookup() with the lock held and the parent, too. */
+static int lookup(struct nodes *nodes, uint32_t parent, const char *name,
+		  const struct node_key *key, mode_t type, uint8_t flags, uint64_t *ret_nodeid)
+{
+	bool by_name = flags & NODE_BY_NAME;
+	uint32_t index = by_name ? INDEX_NONE : node_by_key(nodes, key, type);
+	uint32_t link = LINK_NONE;
+	int r = 0;
+
+	if (name)
+		link = name_settle(nodes, parent, name, type, by_name, &index);
+	if (index == INDEX_NONE)
+		r = node_new(nodes, key, type, flags, &index);
+	if (r < 0)
+		return r;
+	node_at(nodes, index)->lookups++;
+	if (name && link == LINK_NONE)
+		r = name_new(nodes, index, parent, name);
+	if (r < 0) {
+		node_at(nodes, index)->lookups--;
+		node_release(nodes, index);
+		return r;
+	}
+	*ret_nodeid = id_of(index, node_at(nodes, index));
+	return 0;
 }
 
 int nodes_lookup(struct nodes *nodes, uint32_t parent, const char *name, const struct node_key *key,
 		 mode_t type, uint8_t flags, uint64_t *ret_nodeid)
 {
-	bool by_name = flags & NODE_BY_NAME;
-	uint32_t index = INDEX_NONE;
-	uint32_t link = LINK_NONE;
-	struct node *node;
-	int r = 0;
+	int r = -ESTALE;
 
 	pthread_mutex_lock(&nodes->lock);
-	if (!by_name)
-		index = find_key(nodes, key);
-	if (index != INDEX_NONE && node_at(nodes, index)->type != type >> 12) {
-		/* the inode number was used again for another kind of file */
-		node_at(nodes, index)->flags |= NODE_GONE;
-		index_remove(&nodes->by_key, index);
-		index = INDEX_NONE;
-	}
-	if (name) {
-		link = link_find(nodes, parent, name);
-		if (link != LINK_NONE)
-			name_settle(nodes, link, index, type, by_name, &index);
-		link = link_find(nodes, parent, name);
-	}
-	if (index == INDEX_NONE)
-		r = node_new(nodes, key, type, flags, &index);
-	if (r == 0) {
-		node = node_at(nodes, index);
-		node->lookups++;
-		*ret_nodeid = id_of(index, node);
-		if (name && link == LINK_NONE) {
-			r = link_add(nodes, index, parent, name);
-			if (r < 0) {
-				node->lookups--;
-				node_release(nodes, index);
-			}
-		}
+	if (!name) {
+		r = lookup(nodes, parent, name, key, type, flags, ret_nodeid);
+	} else if (dir_hold(nodes, parent)) {
+		r = lookup(nodes, parent, name, key, type, flags, ret_nodeid);
+		dir_unhold(nodes, parent);
 	}
 	pthread_mutex_unlock(&nodes->lock);
 	return r;
+}
+
+bool dir_hold(struct nodes *nodes, uint32_t index)
+{
+	struct node *dir = node_find(nodes, index);
+
+	if (dir)
+		dir->pins++;
+	return dir != NULL;
+}
+
+void dir_unhold(struct nodes *nodes, uint32_t index)
+{
+	node_at(nodes, index)->pins--;
+	node_release(nodes, index);
 }
 
 void node_release(struct nodes *nodes, uint32_t index)
@@ -218,7 +265,7 @@ bool nodes_exists(struct nodes *nodes, uint32_t index)
 	bool exists;
 
 	pthread_mutex_lock(&nodes->lock);
-	exists = slab_find(&nodes->store->slabs[STORE_NODES], index) != NULL;
+	exists = node_find(nodes, index) != NULL;
 	pthread_mutex_unlock(&nodes->lock);
 	return exists;
 }
@@ -231,6 +278,17 @@ uint32_t nodes_slot_count(struct nodes *nodes, uint16_t slot)
 	count = nodes->slot_nodes[slot];
 	pthread_mutex_unlock(&nodes->lock);
 	return count;
+}
+
+void nodes_sweep(struct nodes *nodes)
+{
+	struct slab *slab = &nodes->store->slabs[STORE_NODES];
+
+	pthread_mutex_lock(&nodes->lock);
+	for (uint32_t i = 0; i < slab->chunk_count * slab->per_chunk; i++)
+		if (node_find(nodes, i))
+			node_release(nodes, i);
+	pthread_mutex_unlock(&nodes->lock);
 }
 
 void nodes_pin(struct nodes *nodes, uint32_t index)
@@ -258,11 +316,13 @@ void nodes_set_flags(struct nodes *nodes, uint32_t index, uint8_t set, uint8_t c
 
 uint64_t nodes_id(struct nodes *nodes, uint32_t index, uint8_t *ret_flags)
 {
+	const struct node *node;
 	uint64_t id;
 
 	pthread_mutex_lock(&nodes->lock);
-	id = id_of(index, node_at(nodes, index));
-	*ret_flags = node_at(nodes, index)->flags;
+	node = node_find(nodes, index);
+	id = node ? id_of(index, node) : 0;
+	*ret_flags = node ? node->flags : 0;
 	pthread_mutex_unlock(&nodes->lock);
 	return id;
 }
@@ -305,10 +365,9 @@ static void nodes_rebuild(struct nodes *nodes)
 
 static void link_rebuild(struct nodes *nodes, uint32_t id)
 {
-	struct slab *slab = &nodes->store->slabs[STORE_NODES];
 	struct node_link *l = link_at(nodes, id);
-	struct node *node = slab_find(slab, l->node_plus_1 - 1);
-	struct node *parent = slab_find(slab, l->parent);
+	struct node *node = node_find(nodes, l->node_plus_1 - 1);
+	struct node *parent = node_find(nodes, l->parent);
 
 	if (!node || !parent) { /* made before its node, or outlived it */
 		slab_free(&nodes->store->slabs[STORE_LINKS_SHORT + (id >> 30)], id & 0x3fffffff);

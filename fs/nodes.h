@@ -53,17 +53,27 @@ struct nodes {
 /* The record sizes for store_open(). */
 extern const struct store_layout nodes_layout;
 
-/* Builds the indexes from the store, repairing what an interrupted update left. 0 or -errno. */
+/*
+ * Builds the indexes from the store, repairing what an interrupted update left. Nothing is
+ * pinned. Returns 0 or -errno.
+ */
 int nodes_init(struct nodes *nodes, struct store *store);
 void nodes_done(struct nodes *nodes);
+
+/*
+ * Frees the nodes that an interrupted update left although nobody needs them. Once, after
+ * nodes_init(), as soon as everything is pinned again.
+ */
+void nodes_sweep(struct nodes *nodes);
 
 /* Node id -> copy. Returns 0, or -ESTALE for one that we do not (any more) know. */
 int nodes_get(struct nodes *nodes, uint64_t nodeid, struct node_info *ret_info);
 
 /*
  * A lookup by the kernel: finds or makes the node, adds the name if it is new, counts one
- * lookup. parent: index of the directory's node; name NULL for the root of a medium (key.ino 0).
- * Returns 0, -ENOMEM or -ENOSPC.
+ * lookup. parent: index of the directory's node; name NULL for the root of a medium (key.ino 0)
+ * and for a file without one. Returns 0, -ESTALE when the directory's node is gone,
+ * -ENAMETOOLONG, -ENOMEM or -ENOSPC.
  */
 int nodes_lookup(struct nodes *nodes, uint32_t parent, const char *name, const struct node_key *key,
 		 mode_t type, uint8_t flags, uint64_t *ret_nodeid);
@@ -87,8 +97,8 @@ void nodes_unpin(struct nodes *nodes, uint32_t index);
 void nodes_set_flags(struct nodes *nodes, uint32_t index, uint8_t set, uint8_t clear);
 
 /*
- * The id and the flags of a node that is known to live: the caller has pinned it, the kernel has
- * looked it up, or it is the parent of such a one.
+ * The id and the flags of a node: the caller has pinned it, the kernel has looked it up, or it is
+ * the parent of such a one. 0, without flags, when it is gone all the same.
  */
 uint64_t nodes_id(struct nodes *nodes, uint32_t index, uint8_t *ret_flags);
 
@@ -103,12 +113,9 @@ int nodes_find_name(struct nodes *nodes, uint32_t parent, const char *name,
 void nodes_remove_name(struct nodes *nodes, uint32_t parent, const char *name, bool gone,
 		       uint32_t *ret_left);
 
-/* One more name for a node. Returns 0, -ENOMEM, -ENOSPC. */
-int nodes_add_name(struct nodes *nodes, uint32_t index, uint32_t parent, const char *name);
-
 /*
  * A rename that has happened: the node under the old name, if known, now has the new one.
- * Returns 0, or -ENOMEM/-ENOSPC, the old name then being forgotten all the same.
+ * Returns 0, or -ESTALE/-ENOMEM/-ENOSPC, the old name then being forgotten all the same.
  */
 int nodes_rename(struct nodes *nodes, uint32_t old_parent, const char *old_name,
 		 uint32_t new_parent, const char *new_name);

@@ -36,6 +36,12 @@ static inline struct node *node_at(struct nodes *nodes, uint32_t index)
 	return slab_at(&nodes->store->slabs[STORE_NODES], index);
 }
 
+/* The same for an index that may be an old one: NULL when there is no such node. */
+static inline struct node *node_find(struct nodes *nodes, uint32_t index)
+{
+	return slab_find(&nodes->store->slabs[STORE_NODES], index);
+}
+
 /* A link's number: its region in the two upper bits. */
 static inline struct node_link *link_at(struct nodes *nodes, uint32_t id)
 {
@@ -45,8 +51,12 @@ static inline struct node_link *link_at(struct nodes *nodes, uint32_t id)
 uint64_t link_hash(uint32_t parent, const char *name, size_t length);
 /* LINK_NONE when there is no such name. */
 uint32_t link_find(struct nodes *nodes, uint32_t parent, const char *name);
+/* Returns 0, -ENAMETOOLONG, -ESTALE without such a parent, -ENOMEM, -ENOSPC. */
 int link_add(struct nodes *nodes, uint32_t index, uint32_t parent, const char *name);
 /* Unhooks and frees a link, and the parent's node if nothing else needs it. */
 void link_drop(struct nodes *nodes, uint32_t id);
+/* Keeps the node of a directory while its names change; false when there is none. */
+bool dir_hold(struct nodes *nodes, uint32_t index);
+void dir_unhold(struct nodes *nodes, uint32_t index);
 /* Frees a node that nobody needs: no lookup, no pin, no child. Its names go, too. */
 void node_release(struct nodes *nodes, uint32_t index);

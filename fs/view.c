@@ -15,6 +15,8 @@ static int view_open(struct view *view, const struct view_args *args)
 	if (r == 0)
 		r = files_init(&view->files, &view->store, &view->nodes, &view->channel);
 	if (r == 0)
+		nodes_sweep(&view->nodes);
+	if (r == 0)
 		r = dirs_init(&view->dirs);
 	header = view->store.header;
 	if (r == 0)
