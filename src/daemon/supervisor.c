@@ -11,9 +11,9 @@
 #include "base/process.h"
 #include "daemon/server.h"
 
-/* A server that dies more often than this is not going to work. */
-#define RESTART_COUNT	  5
-#define RESTART_WINDOW_MS 10000
+/* So many servers one after another that lived no longer than this: another one will not help. */
+#define SHORT_LIVES_MAX 10
+#define SHORT_LIFE_MS	200
 /* Messages that a server may leave unread; beyond, it is taken for hanging. */
 #define QUEUE_MAX (4 * LIMIT_MEDIA)
 
@@ -34,7 +34,8 @@ struct supervisor {
 	struct loop_fd *source;
 	struct list queue; /* of unsent */
 	unsigned queued;
-	uint64_t started_ms[RESTART_COUNT]; /* of the last servers, oldest first */
+	uint64_t started_ms;
+	unsigned short_lives; /* in a row */
 	bool quitting;
 	struct loop_timer *quit_timer;
 };
@@ -134,14 +135,13 @@ static void link_ready(int fd, uint32_t events, void *data)
 		link_read(s);
 }
 
-/* Whether the last servers lived for so short a time that another one will not help. */
 static bool dies_too_often(struct supervisor *s)
 {
-	uint64_t oldest = s->started_ms[0];
-
-	memmove(s->started_ms, s->started_ms + 1, sizeof(s->started_ms) - sizeof(uint64_t));
-	s->started_ms[RESTART_COUNT - 1] = now_ms();
-	return oldest != 0 && now_ms() - oldest < RESTART_WINDOW_MS;
+	if (now_ms() - s->started_ms > SHORT_LIFE_MS)
+		s->short_lives = 0;
+	else
+		s->short_lives++;
+	return s->short_lives >= SHORT_LIVES_MAX;
 }
 
 static int server_start(struct supervisor *s, bool again);
@@ -166,8 +166,8 @@ static int follow_up(struct supervisor *s, pid_t pid, int status)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return -ENOTCONN;
 	if (dies_too_often(s)) {
-		log_err("the server died %d times in %d seconds, giving up", RESTART_COUNT,
-			RESTART_WINDOW_MS / 1000);
+		log_err("the server died %d times in a row, each time at once, giving up",
+			SHORT_LIVES_MAX);
 		return -ELOOP;
 	}
 	log_end(pid, status);
@@ -216,6 +216,7 @@ static int server_start(struct supervisor *s, bool again)
 	theirs = pair[1];
 	if (fcntl(s->sock, F_SETFL, O_NONBLOCK) < 0)
 		return -errno;
+	s->started_ms = now_ms();
 	s->pid = fork();
 	if (s->pid < 0) {
 		r = -errno;
@@ -268,7 +269,6 @@ struct supervisor *supervisor_free(struct supervisor *s)
 
 int supervisor_start(struct supervisor *s)
 {
-	s->started_ms[RESTART_COUNT - 1] = now_ms();
 	return server_start(s, false);
 }
 
