@@ -10,6 +10,7 @@
 #define MEDIA_DEADLINE_MS   10000
 #define UNMOUNT_DEADLINE_MS 5000
 #define SERVER_DEADLINE_MS  2000
+#define KILLED_DEADLINE_MS  1000
 
 enum shutdown_step {
 	SHUTDOWN_SYNC,	 /* what the kernel has not yet given to the server */
@@ -42,6 +43,15 @@ void shutdown_server_ended(struct broker *b)
 		end_loop(b);
 }
 
+/* Even a killed process stays while it waits for a device that hangs. */
+static void server_expired(void *data)
+{
+	struct broker *b = data;
+
+	log_warning("the server hangs on a device and is left behind");
+	end_loop(b);
+}
+
 static void view_unmounted(int err, void *data)
 {
 	struct broker *b = data;
@@ -51,6 +61,8 @@ static void view_unmounted(int err, void *data)
 	s->step = SHUTDOWN_SERVER;
 	if (err < 0)
 		log_warning("cannot unmount %s in order: %s", QUOTE(b->mountpoint), strerror(-err));
+	(void)loop_timer_add(b->loop, SERVER_DEADLINE_MS + KILLED_DEADLINE_MS, server_expired, b,
+			     &s->timer);
 	supervisor_quit(b->server, SERVER_DEADLINE_MS);
 }
 
