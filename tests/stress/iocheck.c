@@ -1,6 +1,8 @@
 /*
  * Random operations on one file, each compared with a copy in memory: reads, writes, mappings,
- * truncation, holes, direct I/O, copies within the file, in any order and alignment.
+ * truncation, holes, direct I/O, copies within the file, in any order and alignment. A run with
+ * an odd seed uses direct I/O, one with an even seed the page cache: no filesystem promises
+ * anything for both at a time (open(2)), and XFS answers EIO now and then.
  *
  *     iocheck [-s SEED] [-n OPERATIONS] [-l LENGTH] FILE
  *
@@ -26,6 +28,7 @@ struct check {
 	int fd;
 	int direct_fd;
 	uint64_t rng;
+	bool direct;	 /* not through the page cache */
 	size_t limit;	 /* the file never gets longer */
 	size_t size;	 /* of the file */
 	char *expected;	 /* what the file must contain; zeros beyond size */
@@ -285,27 +288,34 @@ static int op_reopen(struct check *c)
 	return 0;
 }
 
-static const struct {
+/* An operation and how often it is chosen. */
+struct choice {
 	int (*run)(struct check *c);
 	unsigned weight;
-} operations[] = {
-	{op_read, 6},	      {op_write, 6},	{op_map, 6},   {op_read_direct, 2},
-	{op_write_direct, 2}, {op_truncate, 2}, {op_punch, 2}, {op_zero, 2},
-	{op_allocate, 1},     {op_copy, 3},	{op_sync, 1},  {op_reopen, 1},
+};
+
+static const struct choice cached_operations[] = {
+	{op_read, 6},	  {op_write, 6},  {op_map, 6},	{op_truncate, 2},
+	{op_punch, 2},	  {op_zero, 2},	  {op_copy, 3}, {op_sync, 1},
+	{op_allocate, 1}, {op_reopen, 1}, {NULL, 0},
+};
+
+static const struct choice direct_operations[] = {
+	{op_read_direct, 6}, {op_write_direct, 6}, {op_truncate, 2}, {op_punch, 2}, {op_zero, 2},
+	{op_allocate, 1},    {op_sync, 1},	   {op_reopen, 1},   {NULL, 0},
 };
 
 static int random_operation(struct check *c)
 {
-	unsigned total = 0, choice;
+	const struct choice *choices = c->direct ? direct_operations : cached_operations;
+	unsigned total = 0, pick;
 
-	for (size_t i = 0; i < sizeof(operations) / sizeof(*operations); i++)
-		total += operations[i].weight;
-	choice = (unsigned)rnd(c, total);
-	for (size_t i = 0;; i++) {
-		if (choice < operations[i].weight)
-			return operations[i].run(c);
-		choice -= operations[i].weight;
-	}
+	for (const struct choice *o = choices; o->run; o++)
+		total += o->weight;
+	pick = (unsigned)rnd(c, total);
+	while (pick >= choices->weight)
+		pick -= choices++->weight;
+	return choices->run(c);
 }
 
 static int run(struct check *c, unsigned operations_count)
@@ -350,6 +360,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	c.path = argv[optind];
+	c.direct = seed % 2;
 	c.rng = seed * 0x9e3779b97f4a7c15u + 1;
 	r = run(&c, (unsigned)operations_count);
 	if (r < 0)

@@ -138,7 +138,7 @@ def daemon(work, request, loopdev, zram):
         made.append(one)
         return one.start(ready) if start else one
 
-    request.node.can_hang = made
+    request.node.can_hang = [made]
     yield factory
     try:
         for one in made:
@@ -173,7 +173,7 @@ def deadline(request):
     def cut_off():
         expired.append(seconds)
         faulthandler.dump_traceback(file=sys.__stderr__)
-        for one in getattr(request.node, "can_hang", []):
+        for one in itertools.chain(*getattr(request.node, "can_hang", [])):
             one.cut_off()
 
     timer = threading.Timer(seconds, cut_off)

@@ -21,7 +21,7 @@ def pair(daemon, loopdev, work, request):
     try:
         bad.format("ext4", label="STUCK")
         good = loopdev(label="GOOD")
-        request.node.can_hang.append(bad)
+        request.node.can_hang.append([bad])
         view = daemon(bad, good, options=["--mount-timeout", "3s", "--probe-timeout", "2s"])
         bad.plug()
         good.plug()

@@ -128,7 +128,7 @@ class Disk:
         if not plugged:
             self.plug()
         point = tempfile.mkdtemp(dir=self.directory)
-        kernel.mount(self.device, point, self.fstype)
+        kernel.mount(self.device, point, self.fstype, flags=kernel.MS_NOSUID | kernel.MS_NODEV)
         try:
             yield point
         finally:

@@ -6,6 +6,8 @@ import os
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 CLONE_NEWNS = 0x00020000
+MS_NOSUID = 2
+MS_NODEV = 4
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
