@@ -222,6 +222,11 @@ void view_medium_update(struct view *view, const struct view_medium *facts)
 	pthread_mutex_lock(&m->lock);
 	m->facts = *facts;
 	pthread_mutex_unlock(&m->lock);
+	/* its mkdir was answered by a server that died before it was told that it is visible */
+	pthread_mutex_lock(&view->media_lock);
+	if (facts->visible && m->presence == PRESENCE_NEW)
+		m->presence = PRESENCE_VISIBLE;
+	pthread_mutex_unlock(&view->media_lock);
 }
 
 void view_medium_forget(struct view *view, uint32_t id)

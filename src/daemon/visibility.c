@@ -151,6 +151,18 @@ void visibility_hide(struct broker *b, struct medium *m)
 		return;
 	}
 	m->view = MEDIUM_VANISHING;
+	m->rmdir_queued = false;
+}
+
+/*
+ * Only now: a directory that the kernel still has in its cache would be marked as removed, and
+ * its open handles read as empty instead of failing.
+ */
+void visibility_fenced(struct broker *b, struct medium *m)
+{
+	if (m->view != MEDIUM_VANISHING || m->rmdir_queued)
+		return;
+	m->rmdir_queued = true;
 	if (announcer_queue(b->announcer, m->id, false, m->name) < 0)
 		log_err("out of memory, the directory %s stays", QUOTE(m->name));
 }
@@ -159,6 +171,7 @@ static void appeared(struct broker *b, struct medium *m)
 {
 	m->view = MEDIUM_VISIBLE;
 	m->told_appeared = true;
+	visibility_update(b, m); /* the server that saw the mkdir may have died since */
 	log_info("%s appeared: %s on %s, %s", QUOTE(m->name), m->probe.fstype, m->dev.kname,
 		 m->read_only ? "read-only" : "writable");
 	commands_event(b, m, "appeared");
