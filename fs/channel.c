@@ -41,25 +41,36 @@ void channel_backing_close(struct channel *channel, int backing_id)
 	(void)ioctl(channel->fd, WIRE_IOC_BACKING_CLOSE, &id);
 }
 
-static int notify(struct channel *channel, int code, const void *data, size_t size)
+/* A message without a request: unique 0, the code in place of the error. iov[0] is filled in. */
+static int notify(struct channel *channel, int code, struct iovec *iov, int count)
 {
-	struct fuse_out_header out = {
-		.len = (uint32_t)(sizeof(out) + size),
-		.error = code,
-	};
-	struct iovec iov[2] = {
-		{.iov_base = &out, .iov_len = sizeof(out)},
-		{.iov_base = (void *)data, .iov_len = size},
-	};
+	struct fuse_out_header out = {.len = sizeof(out), .error = code};
 
-	return channel_write(channel, iov, size ? 2 : 1);
+	for (int i = 1; i < count; i++)
+		out.len += (uint32_t)iov[i].iov_len;
+	iov[0] = (struct iovec){.iov_base = &out, .iov_len = sizeof(out)};
+	return channel_write(channel, iov, count);
 }
 
 int channel_notify_data(struct channel *channel, uint64_t nodeid, off_t offset, off_t size)
 {
 	struct fuse_notify_inval_inode_out out = {.ino = nodeid, .off = offset, .len = size};
+	struct iovec iov[2] = {{0}, {.iov_base = &out, .iov_len = sizeof(out)}};
 
-	return notify(channel, FUSE_NOTIFY_INVAL_INODE, &out, sizeof(out));
+	return notify(channel, FUSE_NOTIFY_INVAL_INODE, iov, 2);
+}
+
+int channel_notify_entry(struct channel *channel, uint64_t parent, const char *name)
+{
+	struct fuse_notify_inval_entry_out out = {.parent = parent,
+						  .namelen = (uint32_t)strlen(name)};
+	struct iovec iov[3] = {
+		{0},
+		{.iov_base = &out, .iov_len = sizeof(out)},
+		{.iov_base = (void *)name, .iov_len = out.namelen + 1},
+	};
+
+	return notify(channel, FUSE_NOTIFY_INVAL_ENTRY, iov, 3);
 }
 
 int channel_notify_attributes(struct channel *channel, uint64_t nodeid)
@@ -69,5 +80,7 @@ int channel_notify_attributes(struct channel *channel, uint64_t nodeid)
 
 int channel_notify_resend(struct channel *channel)
 {
-	return notify(channel, WIRE_NOTIFY_RESEND, NULL, 0);
+	struct iovec iov[1];
+
+	return notify(channel, WIRE_NOTIFY_RESEND, iov, 1);
 }

@@ -74,8 +74,10 @@ void channel_backing_close(struct channel *channel, int backing_id);
  * Notifications. No lock may be held and no request of the same inode may wait for the caller:
  * the kernel may take the inode's locks (fs/fuse/inode.c).
  * attributes: drops cached attributes of a node. data: also the page cache of the range, writing
- * dirty pages to us first. resend: asks for all requests that were read but not answered.
+ * dirty pages to us first. entry: a name in a directory, whose lock the kernel takes. resend: asks
+ * for all requests that were read but not answered.
  */
 int channel_notify_attributes(struct channel *channel, uint64_t nodeid);
 int channel_notify_data(struct channel *channel, uint64_t nodeid, off_t offset, off_t size);
+int channel_notify_entry(struct channel *channel, uint64_t parent, const char *name);
 int channel_notify_resend(struct channel *channel);

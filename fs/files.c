@@ -458,6 +458,8 @@ void files_abandon(struct files *files, struct medium *medium)
 	uint32_t index = 0;
 	unsigned n;
 
+	while (next_nodeid(files, medium, &index, &nodeid))
+		(void)channel_notify_data(files->channel, nodeid, 0, 0);
 	do {
 		pthread_mutex_lock(&files->lock);
 		n = abandon_some(files, medium, fds);
@@ -465,8 +467,6 @@ void files_abandon(struct files *files, struct medium *medium)
 		for (unsigned i = 0; i < n; i++)
 			close_fd(fds[i]);
 	} while (n + 1 >= ABANDON_BATCH);
-	while (next_nodeid(files, medium, &index, &nodeid))
-		(void)channel_notify_data(files->channel, nodeid, 0, 0);
 }
 
 void files_adopt(struct files *files, struct medium *medium)

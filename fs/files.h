@@ -120,8 +120,8 @@ int files_deleted_attr(struct files *files, uint32_t node, struct stat *ret_st);
 void files_forget_node(struct files *files, uint32_t node);
 
 /*
- * The medium is gone: closes what no request uses; the handles stay, and give -EIO. Then takes
- * from the kernel what it has cached of open files, which would go on to answer for them. May
+ * The medium is gone: takes from the kernel what it has cached of open files, which would go on to
+ * answer for them, and closes what no request uses; the handles stay, and give -EIO. May
  * block on the device; no lock may be held.
  */
 void files_abandon(struct files *files, struct medium *medium);

@@ -397,6 +397,8 @@ void view_medium_remove(struct view *view, uint32_t id, int err)
 	}
 	if (n > 0)
 		log_debug("%u running requests of %s ended by the fence", n, QUOTE(m->facts.name));
+	/* nobody finds it in the kernel's cache any more, even before the announcer's rmdir */
+	(void)channel_notify_entry(&view->channel, NODE_ID_ROOT, m->facts.name);
 	medium_abandon(m);
 }
 

@@ -75,8 +75,13 @@ bool root_medium_answer(struct request *req, struct medium *m, const struct node
 void root_medium_attr(struct medium *m, struct fuse_attr *ret_attr, bool *ret_known);
 /* The virtual user.hotplugfs.* attributes. True when name is one of them; then answered. */
 bool root_medium_xattr(struct request *req, struct medium *m, const char *name, uint32_t size);
-/* A node for the medium's directory, looked up once. Returns 0 or -errno. */
-int root_medium_entry(struct view *view, struct medium *m, struct fuse_entry_out *ret_entry);
+/*
+ * A node for the medium's directory, looked up once. leaving: another one in its place, for the
+ * announcer's rmdir: a removed directory reads as empty, and the handles of the real one are to
+ * fail instead. Returns 0 or -errno.
+ */
+int root_medium_entry(struct view *view, struct medium *m, bool leaving,
+		      struct fuse_entry_out *ret_entry);
 
 /* attr.c: from struct stat to the protocol. */
 void attr_fill(const struct medium *m, const struct node_info *node, const struct stat *st,

@@ -11,6 +11,14 @@ static dev_t rdev_decode(uint32_t dev)
 	return makedev((dev & 0xfff00) >> 8, (dev & 0xff) | ((dev >> 12) & 0xfff00));
 }
 
+/* The result of a call that makes a name, which an earlier server may have made already. */
+static int made(const struct request *req, int result)
+{
+	if (result < 0 && !(errno == EEXIST && request_resent(req)))
+		return -errno;
+	return 0;
+}
+
 void op_mkdir(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_mkdir_in *in = REQUEST_BODY(req, struct fuse_mkdir_in);
@@ -24,7 +32,7 @@ void op_mkdir(struct request *req, struct medium *m, const struct node_info *nod
 	if (r == 0) {
 		creds_create(req, m, in->umask);
 		medium_written(m);
-		r = mkdirat(p.fd, name, in->mode & 07777) < 0 ? -errno : 0;
+		r = made(req, mkdirat(p.fd, name, in->mode & 07777));
 	}
 	entry_reply(req, m, node, r, name, p.fd);
 }
@@ -42,7 +50,7 @@ void op_mknod(struct request *req, struct medium *m, const struct node_info *nod
 	if (r == 0) {
 		creds_create(req, m, in->umask);
 		medium_written(m);
-		r = mknodat(p.fd, name, in->mode, rdev_decode(in->rdev)) < 0 ? -errno : 0;
+		r = made(req, mknodat(p.fd, name, in->mode, rdev_decode(in->rdev)));
 	}
 	entry_reply(req, m, node, r, name, p.fd);
 }
@@ -62,7 +70,7 @@ void op_symlink(struct request *req, struct medium *m, const struct node_info *n
 	if (r == 0) {
 		creds_create(req, m, 0);
 		medium_written(m);
-		r = symlinkat(target, p.fd, name) < 0 ? -errno : 0;
+		r = made(req, symlinkat(target, p.fd, name));
 	}
 	entry_reply(req, m, node, r, name, p.fd);
 }
@@ -98,6 +106,8 @@ void op_link(struct request *req, struct medium *m, const struct node_info *node
 		creds_assume(req, m, true);
 		medium_written(m);
 		r = link_from(m, &old, p.fd, name);
+		if (r == -EEXIST && request_resent(req))
+			r = 0;
 	}
 	if (r == 0)
 		files_forget_node(&m->view->files, old.index); /* it has a name (again) */

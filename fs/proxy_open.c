@@ -161,10 +161,11 @@ void op_create(struct request *req, struct medium *m, const struct node_info *no
 		flags = backing_flags(in->flags);
 		creds_create(req, m, in->umask);
 		medium_written(m);
-		fd = openat(p.fd, name,
-			    flags | O_CREAT | ((int)in->flags & (O_EXCL | O_TRUNC)) | O_NOFOLLOW |
-				    O_CLOEXEC,
-			    in->mode & 07777);
+		flags |= O_CREAT | O_NOFOLLOW | O_CLOEXEC | ((int)in->flags & O_TRUNC);
+		if (!request_resent(req))
+			flags |= (int)in->flags & O_EXCL;
+		fd = openat(p.fd, name, flags, in->mode & 07777);
+		flags = backing_flags(in->flags);
 		r = fd < 0 ? -errno : entry_make(m, node, name, fd, "", &entry);
 	}
 	if (r == 0) {

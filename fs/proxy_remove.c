@@ -69,7 +69,7 @@ static int remove_name(struct request *req, struct medium *m, const struct node_
 	creds_assume(req, m, true);
 	victim_catch(m, dir, p.fd, name, &v);
 	medium_written(m);
-	if (unlinkat(p.fd, name, flags) < 0)
+	if (unlinkat(p.fd, name, flags) < 0 && !(errno == ENOENT && request_resent(req)))
 		return -errno;
 	if (v.known && S_ISDIR(v.st.st_mode)) {
 		uint8_t node_flags;
@@ -177,6 +177,8 @@ static int rename_in(struct request *req, struct medium *m, const struct renamin
 	if (moves_dir)
 		medium_rename_begin(m);
 	r = renameat2(from.fd, rn->from, to.fd, rn->to, rn->flags) < 0 ? -errno : 0;
+	if (r == -ENOENT && request_resent(req) && faccessat(to.fd, rn->to, F_OK, 0) == 0)
+		r = 0;
 	if (r == 0) { /* a name that cannot be kept is found again by the next lookup */
 		(void)rename_nodes(m, rn, &v);
 		parent_changed(m, rn);

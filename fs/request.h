@@ -40,6 +40,15 @@ int request_name(const struct request *req, size_t offset, const char **ret_name
 /* Any text at the offset that is terminated within the request, or NULL. */
 const char *request_text(const struct request *req, size_t offset);
 
+/*
+ * Whether the kernel sends it again, since a server that died had read it: it may have been
+ * carried out already, and "exists" or "is not there" then means success.
+ */
+static inline bool request_resent(const struct request *req)
+{
+	return req->head->unique & WIRE_UNIQUE_RESEND;
+}
+
 /* Claims the right to answer. False: somebody else has answered already. */
 bool request_claim(struct request *req);
 

@@ -47,6 +47,16 @@ static void root_statx(struct request *req)
 	(void)reply_data(req, &out, sizeof(out));
 }
 
+static bool is_leaving(struct medium *m)
+{
+	bool leaving;
+
+	pthread_mutex_lock(&m->view->media_lock);
+	leaving = m->presence == PRESENCE_LEAVING;
+	pthread_mutex_unlock(&m->view->media_lock);
+	return leaving;
+}
+
 static void root_lookup(struct request *req)
 {
 	struct medium *m = NULL;
@@ -58,7 +68,7 @@ static void root_lookup(struct request *req)
 		/* the announcer removes a name that others do not see any more */
 		m = medium_by_name(req->view, name,
 				   PRESENCE_VISIBLE | (is_announcer(req) ? PRESENCE_LEAVING : 0));
-		r = m ? root_medium_entry(req->view, m, &entry) : -ENOENT;
+		r = m ? root_medium_entry(req->view, m, is_leaving(m), &entry) : -ENOENT;
 	}
 	if (r < 0)
 		(void)reply_error(req, r);
@@ -79,7 +89,7 @@ static void root_mkdir(struct request *req)
 	if (request_name(req, sizeof(struct fuse_mkdir_in), &name) == 0 && is_announcer(req))
 		m = medium_by_name(view, name, PRESENCE_NEW);
 	if (m)
-		r = root_medium_entry(view, m, &entry);
+		r = root_medium_entry(view, m, false, &entry);
 	if (r < 0) {
 		(void)reply_error(req, r);
 		return;
@@ -142,7 +152,7 @@ static bool add_medium(struct view *view, struct medium *m, uint64_t next,
 
 	if (!dirent_fits(out, strlen(m->facts.name)))
 		return false;
-	if (out->plus && root_medium_entry(view, m, &entry) < 0)
+	if (out->plus && root_medium_entry(view, m, false, &entry) < 0)
 		entry.nodeid = 0;
 	return dirent_add(out, m->facts.name, medium_ino(m, 0, 0), S_IFDIR >> 12, next, &entry);
 }

@@ -25,9 +25,10 @@ void root_medium_attr(struct medium *m, struct fuse_attr *ret_attr, bool *ret_kn
 	pthread_mutex_unlock(&m->lock);
 }
 
-int root_medium_entry(struct view *view, struct medium *m, struct fuse_entry_out *ret_entry)
+int root_medium_entry(struct view *view, struct medium *m, bool leaving,
+		      struct fuse_entry_out *ret_entry)
 {
-	const struct node_key key = {.slot = m->slot};
+	const struct node_key key = {.slot = m->slot, .ino = leaving ? UINT64_MAX : 0};
 	struct fuse_entry_out entry = {.entry_valid = WIRE_FOREVER_S};
 	bool known;
 	int r = nodes_lookup(&view->nodes, 0, NULL, &key, S_IFDIR, NODE_MEDIUM_ROOT, &entry.nodeid);

@@ -94,6 +94,8 @@ void visibility_added(struct broker *b, struct medium *m);
 void visibility_show(struct broker *b, struct medium *m);
 /* Fences the medium and takes its name away. */
 void visibility_hide(struct broker *b, struct medium *m);
+/* The server has fenced it: the name goes. */
+void visibility_fenced(struct broker *b, struct medium *m);
 /* Tells the server new facts, now or, if that was done just before, a moment later. */
 void visibility_update(struct broker *b, struct medium *m);
 void visibility_update_soon(struct broker *b, struct medium *m);

@@ -30,6 +30,8 @@ enum link_type {
 	LINK_USE,  /* id, writers, openers, flags (LINK_USE_*): counts changed between 0 and more */
 	LINK_IDLE, /* id: nothing open and no request for the idle timeout */
 	LINK_CLOSED,   /* id, err: 0: root fd and caches closed, new requests wait; -EBUSY */
+	LINK_FENCED,   /* id: done, and the kernel has dropped the name: the announcer's rmdir may
+			  come */
 	LINK_REVEALED, /* id: the announcer's mkdir was answered, the name is visible */
 	LINK_HIDDEN,   /* id: the announcer's rmdir was answered, the name is gone */
 };

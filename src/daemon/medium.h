@@ -69,6 +69,7 @@ struct medium {
 	uint32_t id; /* index in the registry, 1..LIMIT_MEDIA */
 	enum medium_state state;
 	enum medium_view view;
+	bool rmdir_queued; /* while VANISHING: the server has fenced it, the announcer was told */
 	char reason[LIMIT_REASON]; /* for people; "" if there is nothing to say */
 
 	/* what it is */

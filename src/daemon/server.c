@@ -324,6 +324,7 @@ static void handle(struct server *s, const struct link_message *message, int *fd
 		break;
 	case LINK_REMOVE:
 		view_medium_remove(s->view, message->id, message->err);
+		send_id(s, LINK_FENCED, message->id, 0);
 		break;
 	case LINK_FORGET:
 		do_forget(s, message->id);
@@ -346,6 +347,7 @@ static void handle(struct server *s, const struct link_message *message, int *fd
 	case LINK_USE:
 	case LINK_IDLE:
 	case LINK_CLOSED:
+	case LINK_FENCED:
 	case LINK_REVEALED:
 	case LINK_HIDDEN:
 		log_debug("the broker sent a message of ours: %d, ignoring", (int)message->type);

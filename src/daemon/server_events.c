@@ -37,13 +37,19 @@ static void on_idle(struct broker *b, struct medium *m, const struct link_messag
 		closing_start(b, m, MEDIUM_CLOSE_IDLE);
 }
 
+static void on_fenced(struct broker *b, struct medium *m, const struct link_message *message)
+{
+	(void)message;
+	visibility_fenced(b, m);
+}
+
 /* What the announcer reports says more surely when a name has come or gone. */
 static const struct {
 	enum link_type type;
 	void (*fn)(struct broker *, struct medium *, const struct link_message *);
 } handlers[] = {
 	{LINK_ADDED, on_added}, {LINK_WANT_MOUNT, on_want_mount}, {LINK_USE, storage_use},
-	{LINK_IDLE, on_idle},	{LINK_CLOSED, closing_closed},
+	{LINK_IDLE, on_idle},	{LINK_CLOSED, closing_closed},	  {LINK_FENCED, on_fenced},
 };
 
 static void on_message(const struct link_message *message, int fd, void *data)
