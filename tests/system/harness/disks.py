@@ -23,7 +23,6 @@ LOOP_SET_CAPACITY = 0x4C07
 LOOP_CTL_ADD = 0x4C80
 LOOP_CTL_REMOVE = 0x4C81
 LOOP_READ_ONLY = 1
-FAR_AWAY = 1 << 40  # an offset beyond the end of every image
 
 MIB = 1 << 20
 SMALLEST = {"ext4": 64 * MIB, "ext2": 16 * MIB, "xfs": 300 * MIB, "btrfs": 128 * MIB}
@@ -177,9 +176,9 @@ class LoopDisk(Disk):
         os.truncate(self.image, (size + 4095) // 4096 * 4096)
         return self
 
-    def _status(self, flags=0, offset=0):
+    def _status(self, flags=0, size_limit=0):
         name = os.fsencode(os.path.basename(self.image))[:63]
-        return struct.pack("<5Q4I64s64s32s2Q", 0, 0, 0, offset, 0, 0, 0, 0, flags,
+        return struct.pack("<5Q4I64s64s32s2Q", 0, 0, 0, 0, size_limit, 0, 0, 0, flags,
                            name, b"", b"", 0, 0)
 
     def _ioctl(self, request, argument=0):
@@ -216,8 +215,9 @@ class LoopDisk(Disk):
         """
         Takes it away under a mounted filesystem: the capacity drops to zero, as when a stick is
         pulled, and every request from now on fails with EIO. The image keeps what was written.
+        (A limit below one sector rounds down to nothing.)
         """
-        self._ioctl(LOOP_SET_STATUS64, self._status(offset=FAR_AWAY))
+        self._ioctl(LOOP_SET_STATUS64, self._status(size_limit=1))
         return self
 
     def wait_unplugged(self, deadline_s=5.0):
