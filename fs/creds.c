@@ -22,7 +22,7 @@ static _Thread_local struct thread_creds current;
  * setfsuid() to a user takes the file capabilities out of the effective set (capabilities(7)):
  * put those that we are permitted back, with or without CAP_FSETID.
  */
-static void raise_caps(bool keep_setid)
+static void set_caps(bool keep_setid, bool admin)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2];
@@ -33,7 +33,14 @@ static void raise_caps(bool keep_setid)
 	data[1].effective = data[1].permitted;
 	if (!keep_setid)
 		data[0].effective &= ~(1U << CAP_FSETID);
+	if (!admin)
+		data[0].effective &= ~(1U << CAP_SYS_ADMIN);
 	(void)syscall(SYS_capset, &head, data);
+}
+
+static void raise_caps(bool keep_setid)
+{
+	set_caps(keep_setid, true);
 }
 
 static void set_umask(uint32_t mask)
@@ -102,4 +109,9 @@ void creds_restore(void)
 	raise_caps(true);
 	current.uid = current.gid = 0;
 	current.keep_setid = true;
+}
+
+void creds_set_admin(bool admin)
+{
+	set_caps(current.keep_setid, admin);
 }

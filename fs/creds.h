@@ -25,3 +25,6 @@ void creds_create(const struct request *req, const struct medium *m, uint32_t um
 /* Exactly the rights of the request's caller, without any capability over files; and back. */
 void creds_drop(const struct request *req);
 void creds_restore(void);
+
+/* Takes CAP_SYS_ADMIN away from the thread for one call, and gives it back. */
+void creds_set_admin(bool admin);

@@ -381,6 +381,20 @@ void files_set_deleted(struct files *files, uint32_t node, const struct stat *st
 	close_fd(fd);
 }
 
+int files_set_deleted_attr(struct files *files, uint32_t node, const struct stat *st)
+{
+	struct open_node *n;
+	bool deleted;
+
+	pthread_mutex_lock(&files->lock);
+	n = node_find(files, node);
+	deleted = n && n->deleted;
+	if (deleted)
+		n->deleted_attr = *st;
+	pthread_mutex_unlock(&files->lock);
+	return deleted ? 0 : -ENOENT;
+}
+
 int files_deleted_attr(struct files *files, uint32_t node, struct stat *ret_st)
 {
 	struct open_node *n;

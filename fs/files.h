@@ -114,6 +114,8 @@ bool files_node_written(struct files *files, uint32_t node);
  * the deletion already. Kept until the kernel forgets the node (files_forget_node()).
  */
 void files_set_deleted(struct files *files, uint32_t node, const struct stat *st, int fd);
+/* Changes them for who still holds the file by an O_PATH fd. Returns 0 or -ENOENT. */
+int files_set_deleted_attr(struct files *files, uint32_t node, const struct stat *st);
 /* Returns 0, or -ENOENT when the node is not known as deleted. */
 int files_deleted_attr(struct files *files, uint32_t node, struct stat *ret_st);
 /* The kernel has forgotten the node. May block on the device. */

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "access.h"
 #include "creds.h"
@@ -194,6 +195,31 @@ static int set_all(struct request *req, struct medium *m, const struct node_info
 	return r;
 }
 
+/*
+ * A deleted file of which nothing is open: somebody has an O_PATH fd of it, and sees what he
+ * changes. Only its content cannot be reached any more.
+ */
+static int set_remembered(struct medium *m, const struct node_info *node,
+			  const struct fuse_setattr_in *in)
+{
+	struct stat st;
+
+	if (in->valid & FATTR_SIZE || files_deleted_attr(&m->view->files, node->index, &st) < 0)
+		return -ESTALE;
+	if (in->valid & FATTR_MODE)
+		st.st_mode = (st.st_mode & S_IFMT) | (in->mode & 07777);
+	if (in->valid & FATTR_UID)
+		st.st_uid = in->uid;
+	if (in->valid & FATTR_GID)
+		st.st_gid = in->gid;
+	if (in->valid & FATTR_ATIME)
+		st.st_atim = (struct timespec){(time_t)in->atime, in->atimensec};
+	if (in->valid & FATTR_MTIME)
+		st.st_mtim = (struct timespec){(time_t)in->mtime, in->mtimensec};
+	(void)clock_gettime(CLOCK_REALTIME_COARSE, &st.st_ctim);
+	return files_set_deleted_attr(&m->view->files, node->index, &st);
+}
+
 void op_setattr(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_setattr_in *in = REQUEST_BODY(req, struct fuse_setattr_in);
@@ -204,6 +230,8 @@ void op_setattr(struct request *req, struct medium *m, const struct node_info *n
 	if (r == 0) {
 		medium_written(m);
 		r = set_all(req, m, node, &p, in);
+	} else if (r == -ESTALE) {
+		r = set_remembered(m, node, in);
 	}
 	if (r == 0)
 		r = resolve_stat(m, node, &st);

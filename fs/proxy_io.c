@@ -2,8 +2,8 @@
 #include "ops.h"
 
 #include <fcntl.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/xattr.h>
 
 #include "creds.h"
 
@@ -94,13 +94,43 @@ void op_read(struct request *req, struct medium *m, const struct node_info *node
 	file_put(&req->view->files, f);
 }
 
+static ssize_t write_all(int fd, const char *data, size_t size, off_t offset)
+{
+	size_t done = 0;
+
+	do {
+		ssize_t n = pwrite(fd, data + done, size - done, offset + (off_t)done);
+
+		if (n < 0 && done == 0)
+			return -errno;
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	} while (done < size);
+	return (ssize_t)done;
+}
+
+/*
+ * Pages of a mapping come back by themselves, later than the program wrote to them. Natively
+ * that takes no capabilities from the file, as a write does (file_remove_privs).
+ */
+static ssize_t write_mapped(int fd, const char *data, size_t size, off_t offset)
+{
+	char capability[64];
+	ssize_t had = fgetxattr(fd, "security.capability", capability, sizeof(capability));
+	ssize_t n = write_all(fd, data, size, offset);
+
+	if (had > 0)
+		(void)fsetxattr(fd, "security.capability", capability, (size_t)had, 0);
+	return n;
+}
+
 static ssize_t write_out(struct request *req, struct medium *m, struct file *f,
 			 const struct fuse_write_in *in)
 {
 	const char *data = req->body + sizeof(*in);
-	bool direct = in->flags & O_DIRECT && !(in->write_flags & FUSE_WRITE_CACHE);
-	int fd = direct ? file_direct_fd(&req->view->files, f) : f->fd;
-	size_t done = 0;
+	bool mapped = in->write_flags & FUSE_WRITE_CACHE;
+	int fd = in->flags & O_DIRECT && !mapped ? file_direct_fd(&req->view->files, f) : f->fd;
 
 	if (req->body_size - sizeof(*in) < in->size)
 		return -EINVAL;
@@ -108,16 +138,9 @@ static ssize_t write_out(struct request *req, struct medium *m, struct file *f,
 		return fd;
 	creds_assume(req, m, !(in->write_flags & FUSE_WRITE_KILL_SUIDGID));
 	medium_written(m);
-	do {
-		ssize_t n = pwrite(fd, data + done, in->size - done, (off_t)(in->offset + done));
-
-		if (n < 0 && done == 0)
-			return -errno;
-		if (n <= 0)
-			break;
-		done += (size_t)n;
-	} while (done < in->size);
-	return (ssize_t)done;
+	if (mapped)
+		return write_mapped(fd, data, in->size, (off_t)in->offset);
+	return write_all(fd, data, in->size, (off_t)in->offset);
 }
 
 void op_write(struct request *req, struct medium *m, const struct node_info *node)

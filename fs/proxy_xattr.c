@@ -92,23 +92,6 @@ void op_getxattr(struct request *req, struct medium *m, const struct node_info *
 	reply_sized(req, value, n, in ? in->size : 0);
 }
 
-/* Names of trusted attributes are for the privileged only (xattr(7)). Returns the new length. */
-static ssize_t hide_trusted(char *list, ssize_t n)
-{
-	ssize_t kept = 0;
-
-	for (ssize_t at = 0; at < n;) {
-		size_t length = strnlen(list + at, (size_t)(n - at)) + 1;
-
-		if (strncmp(list + at, "trusted.", 8) != 0) {
-			memmove(list + kept, list + at, length);
-			kept += (ssize_t)length;
-		}
-		at += (ssize_t)length;
-	}
-	return kept;
-}
-
 void op_listxattr(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_getxattr_in *in = REQUEST_BODY(req, struct fuse_getxattr_in);
@@ -119,13 +102,16 @@ void op_listxattr(struct request *req, struct medium *m, const struct node_info 
 	if (n == 0 && !list)
 		n = -ENOMEM;
 	if (n == 0) {
+		/* some filesystems list trusted attributes for the privileged only (xattr(7)) */
+		if (req->head->uid != 0)
+			creds_set_admin(false);
 		n = xp.follow ? listxattr(xp.path, list, XATTR_MAX)
 			      : llistxattr(xp.path, list, XATTR_MAX);
 		if (n < 0)
 			n = -errno;
+		if (req->head->uid != 0)
+			creds_set_admin(true);
 	}
-	if (n > 0 && req->head->uid != 0)
-		n = hide_trusted(list, n);
 	reply_sized(req, list, n, in ? in->size : 0);
 }
 
@@ -141,9 +127,6 @@ void op_setxattr(struct request *req, struct medium *m, const struct node_info *
 	if (r == 0 && req->body_size - value_at < in->size)
 		r = -EINVAL;
 	if (r == 0) {
-		/* pages of a mapping that are written back later would take them away again */
-		if (!m->view->channel.features.passthrough && streq(name, "security.capability"))
-			(void)channel_notify_data(&m->view->channel, req->head->nodeid, 0, 0);
 		creds_assume(req, m, !(in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID));
 		medium_written(m);
 		r = xp.follow ? setxattr(xp.path, name, value, in->size, (int)in->flags)
