@@ -17,6 +17,18 @@ SUSPICIOUS = re.compile(
 PR_SET_PDEATHSIG = 1
 
 
+def with_places(text, binary):
+    """A sanitizer's report with the function and line of each address: its sandboxed process
+    cannot start the program that looks them up."""
+    def place(match):
+        found = subprocess.run(["addr2line", "-fse", binary, match[1]], stdout=subprocess.PIPE,
+                               text=True, check=False).stdout.split()
+        return " ".join(found)
+
+    name = re.escape(os.path.basename(binary))
+    return re.sub(rf"(?:<null> )*\(\S*{name}\+(0x[0-9a-f]+)\)(?: \(BuildId: \w+\))?", place, text)
+
+
 def die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -147,7 +159,8 @@ class Daemon:
         """No report of a sanitizer, no error that the test did not announce."""
         for line in self.log().splitlines():
             if SUSPICIOUS.search(line) and not any(re.search(p, line) for p in self.allowed_errors):
-                raise AssertionError(f"in the log: {line}\n...\n{self.log()[-4000:]}")
+                around = self.log().partition(line)[2][:4000]
+                raise AssertionError(f"in the log: {line}\n{with_places(around, self.binary)}")
 
     def cut_off(self):
         """Ends what hangs, so that a test which waits for the view fails instead of waiting."""
