@@ -83,7 +83,9 @@ static void say_content(struct walk *w, int fd, off64_t size)
 	} else {
 		while ((from = lseek(fd, from, SEEK_DATA)) >= 0) {
 			to = lseek(fd, from, SEEK_HOLE);
+			/* whole pages: where data ends depends on what the page cache holds */
 			from &= ~4095ll;
+			to = (to + 4095) & ~4095ll;
 			h = hash_range(w, fd, h, from,
 				       to < from + WHOLE_MAX ? to : from + WHOLE_MAX);
 			from = to;
