@@ -203,16 +203,14 @@ static const struct update {
 
 /* ---- what is in the shared memory ---- */
 
-#define PAGE	   4096
-#define IMAGE_SIZE (STORE_REGIONS * 160 * 1024)
+#define PAGE	     4096
+#define REGION_IMAGE (2 * PAGE)
 
-/* The first page of the header and the first chunks of each region. */
+/* The beginning of the header and of each region: all that the few records here need. */
 struct image {
 	char header[PAGE];
-	char bytes[IMAGE_SIZE];
+	char bytes[STORE_REGIONS * REGION_IMAGE];
 };
-
-#define REGION_IMAGE (IMAGE_SIZE / STORE_REGIONS)
 
 static off_t region_at(const struct world *w, int region)
 {

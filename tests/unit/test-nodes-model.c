@@ -45,8 +45,7 @@ static const char *const pool[] = {
 	"fifteen bytes..",
 	"sixteen bytes...",
 	"a name that is longer than thirty-one bytes",
-	"a name that is longer than all the others, so that it needs a record of the next size, "
-	"too",
+	"a name that is longer than all the others, so that it needs the next larger record",
 };
 
 static unsigned pick(struct model *m, unsigned n)
