@@ -6,5 +6,7 @@ set -euo pipefail
 tidy() { xargs -P 2 -n 4 clang-tidy --quiet "$@"; }
 
 # Only the server has threads, so only there a function must be safe with them.
-git ls-files 'src/*.c' | tidy -p "$1" --checks=-concurrency-mt-unsafe
-git ls-files 'fs/*.c' | tidy -p "$1"
+status=0
+git ls-files 'src/*.c' | tidy -p "$1" --checks=-concurrency-mt-unsafe || status=1
+git ls-files 'fs/*.c' | tidy -p "$1" || status=1
+exit $status
