@@ -109,7 +109,7 @@ pytest_run() {
 	[ -n "$expression" ] && set -- "$@" -k "$expression"
 	say "system tests: $name"
 	/usr/bin/python3 -m pytest -q --tb=short --durations=8 --junitxml="$work/$name.xml" \
-		--hotplugfs "$top/$binary" "$@" tests/system </dev/null
+		--hotplugfs="$top/$binary" "$@" tests/system </dev/null
 	if [ $? -eq 5 ]; then # nothing is selected by -k
 		count 0 0 0
 	else
