@@ -79,7 +79,10 @@ int reply_error(struct request *req, int err)
 	return channel_write(&req->view->channel, &iov, 1);
 }
 
-/* Fills the data pipe from the file; returns how many bytes, or -errno. */
+/*
+ * Fills the data pipe from the file; returns how many bytes, or -errno. An error behind the first
+ * bytes is one of the whole: the kernel takes a short answer for the end of the file.
+ */
 static ssize_t splice_fill(struct channel_pipe *pipe, int fd, off_t offset, size_t size)
 {
 	size_t done = 0;
@@ -90,10 +93,8 @@ static ssize_t splice_fill(struct channel_pipe *pipe, int fd, off_t offset, size
 
 		if (n == 0)
 			break;
-		if (n < 0 && done == 0)
-			return -errno;
 		if (n < 0)
-			break;
+			return -errno;
 		done += (size_t)n;
 	}
 	return (ssize_t)done;
@@ -111,7 +112,7 @@ int reply_splice(struct request *req, int fd, off_t offset, size_t size)
 	n = splice_fill(pipe, fd, offset, size);
 	if (n < 0) {
 		channel_pipe_reset(pipe);
-		return n == -EINVAL ? -EAGAIN : (int)n;
+		return n == -EINVAL || n == -EAGAIN ? -EAGAIN : reply_error(req, (int)n);
 	}
 	if (!request_claim(req)) {
 		channel_pipe_reset(pipe);
