@@ -11,7 +11,7 @@ from harness.dying import DyingDisk
 from harness.people import sh
 from harness.wait import took, until
 
-pytestmark = pytest.mark.log_errors("STUCK", "I/O error")
+pytestmark = [pytest.mark.data, pytest.mark.log_errors("STUCK", "I/O error")]
 
 
 @pytest.fixture
