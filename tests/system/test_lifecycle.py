@@ -142,7 +142,7 @@ def test_server_killed(stick, times):
                       and any(pid != view.process.pid for pid in view.pids()))
                 until("the writers go on", lambda before=before: writers.written > before + 20
                       or writers.errors)
-                assert writers.errors == []
+                assert writers.errors == [], view.log()[-3000:]
                 until("it has a server", lambda: took(lambda: os.stat("b")) < 5)
             file.write(b" and after")
             assert os.pread(file.fileno(), 100, 0) == b"before and after"
@@ -152,7 +152,7 @@ def test_server_killed(stick, times):
     finally:
         os.chdir("/")
         errors = writers.stop()
-    assert errors == []
+    assert errors == [], view.log()[-3000:]
     assert kernel.mounts_under(view.media) == [view.media]
     disk.pull()
     view.wait_for()
