@@ -2,6 +2,7 @@
 #include "ops.h"
 
 #include "access.h"
+#include "base/log.h"
 #include "base/loop.h"
 
 struct op {
@@ -136,6 +137,9 @@ void view_run(struct request *req)
 
 	while (req) {
 		handle(req);
+		/* the kernel would wait for ever, with the page or the directory locked */
+		if (reply_error(req, -EIO) == 0)
+			log_err("request %u was not answered by its handler", req->head->opcode);
 		req = finish(m, req);
 	}
 }
