@@ -148,6 +148,8 @@ static int name_new(struct nodes *nodes, uint32_t index, uint32_t parent, const 
 {
 	const struct node *node = node_at(nodes, index);
 
+	if (index == parent)
+		return -ELOOP;
 	while (node->type == S_IFDIR >> 12 && node->links != LINK_NONE)
 		link_drop(nodes, node->links);
 	return link_add(nodes, index, parent, name);
@@ -200,9 +202,10 @@ bool dir_hold(struct nodes *nodes, uint32_t index)
 {
 	struct node *dir = node_find(nodes, index);
 
-	if (dir)
-		dir->pins++;
-	return dir != NULL;
+	if (!dir || dir->type != S_IFDIR >> 12)
+		return false;
+	dir->pins++;
+	return true;
 }
 
 void dir_unhold(struct nodes *nodes, uint32_t index)

@@ -72,8 +72,8 @@ int nodes_get(struct nodes *nodes, uint64_t nodeid, struct node_info *ret_info);
 /*
  * A lookup by the kernel: finds or makes the node, adds the name if it is new, counts one
  * lookup. parent: index of the directory's node; name NULL for the root of a medium (key.ino 0)
- * and for a file without one. Returns 0, -ESTALE when the directory's node is gone,
- * -ENAMETOOLONG, -ENOMEM or -ENOSPC.
+ * and for a file without one. Returns 0, -ESTALE when the parent is gone or no directory, -ELOOP
+ * when it is the file itself, -ENAMETOOLONG, -ENOMEM or -ENOSPC.
  */
 int nodes_lookup(struct nodes *nodes, uint32_t parent, const char *name, const struct node_key *key,
 		 mode_t type, uint8_t flags, uint64_t *ret_nodeid);

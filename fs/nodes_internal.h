@@ -55,7 +55,7 @@ uint32_t link_find(struct nodes *nodes, uint32_t parent, const char *name);
 int link_add(struct nodes *nodes, uint32_t index, uint32_t parent, const char *name);
 /* Unhooks and frees a link, and the parent's node if nothing else needs it. */
 void link_drop(struct nodes *nodes, uint32_t id);
-/* Keeps the node of a directory while its names change; false when there is none. */
+/* Keeps the node of a directory while names in it change; false when it is none. */
 bool dir_hold(struct nodes *nodes, uint32_t index);
 void dir_unhold(struct nodes *nodes, uint32_t index);
 /* Frees a node that nobody needs: no lookup, no pin, no child. Its names go, too. */

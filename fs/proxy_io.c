@@ -16,6 +16,10 @@ int file_use(struct request *req, struct medium *m, const struct node_info *node
 
 	if (r < 0)
 		return r;
+	if (f->node != node->index) {
+		file_put(&req->view->files, f);
+		return -EBADF;
+	}
 	if (f->fd < 0) {
 		creds_assume(req, m, true);
 		fd = resolve_open(m, node, f->flags & ~O_DIRECT);

@@ -233,6 +233,30 @@ static void gone_indexes_are_harmless(void **state)
 	world_check(w);
 }
 
+/* A listing of another directory's handle would make rings, which nobody could ever forget. */
+static void only_directories_have_names_in_them(void **state)
+{
+	struct world *w = *state;
+	uint64_t dir = look_dir(w, w->root, "d", 10);
+	uint64_t file = look_file(w, w->root, "a", 11);
+	const struct node_key dir_key = key_of(10);
+	const struct node_key file_key = key_of(12);
+	uint64_t id = 77;
+
+	assert_int_equal(nodes_lookup(&w->nodes, (uint32_t)file, "x", &file_key, S_IFREG, 0, &id),
+			 -ESTALE);
+	assert_int_equal(nodes_rename(&w->nodes, (uint32_t)w->root, "d", (uint32_t)file, "x"),
+			 -ESTALE);
+	dir = look_dir(w, w->root, "d", 10);
+	assert_int_equal(nodes_lookup(&w->nodes, (uint32_t)dir, "d", &dir_key, S_IFDIR, 0, &id),
+			 -ELOOP);
+	assert_int_equal(id, 77);
+	world_check(w);
+	forget(w, dir);
+	forget(w, file);
+	assert_int_equal(node_count(w), 1);
+}
+
 /* A new file with the number of an old one that is of another kind. */
 static void a_number_used_again(void **state)
 {
@@ -357,6 +381,7 @@ int main(void)
 		WORLD_TEST(pins_keep_a_node),
 		WORLD_TEST(flags_are_set_and_cleared),
 		WORLD_TEST(gone_indexes_are_harmless),
+		WORLD_TEST(only_directories_have_names_in_them),
 		WORLD_TEST(a_number_used_again),
 		WORLD_TEST(a_name_and_number_used_again),
 		WORLD_TEST(without_numbers_the_name_decides),
