@@ -13,8 +13,7 @@
  */
 static int backing_flags(uint32_t flags)
 {
-	return (int)flags &
-	       ~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK | O_APPEND);
+	return (int)flags & (O_ACCMODE | O_DIRECT | O_SYNC | O_NOATIME);
 }
 
 static bool wants_passthrough(const struct medium *m)
@@ -191,7 +190,7 @@ void op_tmpfile(struct request *req, struct medium *m, const struct node_info *n
 	int r = in ? resolve_dir(m, node, &p) : -EINVAL;
 
 	if (r == 0) {
-		flags = backing_flags(in->flags) & ~O_TMPFILE;
+		flags = backing_flags(in->flags);
 		creds_create(req, m, in->umask);
 		medium_written(m);
 		fd = openat(p.fd, ".", flags | O_TMPFILE | ((int)in->flags & O_EXCL) | O_CLOEXEC,
