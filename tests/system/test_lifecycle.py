@@ -142,7 +142,7 @@ def test_server_killed(stick, times):
                       and any(pid != view.process.pid for pid in view.pids()))
                 until("the writers go on", lambda before=before: writers.written > before + 20
                       or writers.errors)
-                assert writers.errors == [], view.log()[-3000:]
+                assert not writers.errors, f"{writers.errors}\n{view.log()[-2000:]}"
                 until("it has a server", lambda: took(lambda: os.stat("b")) < 5)
             file.write(b" and after")
             assert os.pread(file.fileno(), 100, 0) == b"before and after"
@@ -152,7 +152,7 @@ def test_server_killed(stick, times):
     finally:
         os.chdir("/")
         errors = writers.stop()
-    assert errors == [], view.log()[-3000:]
+    assert not errors, f"{errors}\n{view.log()[-2000:]}"
     assert kernel.mounts_under(view.media) == [view.media]
     disk.pull()
     view.wait_for()
@@ -215,9 +215,13 @@ def test_nothing_runs_when_idle(stick):
                                  if "ctxt_switches" in line)
         return total
 
-    before = switches()
-    time.sleep(2)
-    assert switches() - before <= 4
+    def switches_in_a_second():
+        before = switches()
+        time.sleep(1)
+        return switches() - before
+
+    # Other people's devices may wake it up now and then.
+    until("a second in which nothing runs", lambda: switches_in_a_second() <= 2)
 
 
 def test_rights_of_the_server(stick):
