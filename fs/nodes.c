@@ -51,6 +51,7 @@ static void info_fill(struct node_info *info, uint32_t index, const struct node 
 		.key = {.slot = node->slot, .dev = node->dev, .ino = node->ino},
 		.type = (mode_t)node->type << 12,
 		.flags = node->flags,
+		.known = node->lookups > 0,
 	};
 }
 

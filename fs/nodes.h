@@ -38,6 +38,7 @@ struct node_info {
 	struct node_key key;
 	mode_t type; /* S_IFMT bits */
 	uint8_t flags;
+	bool known; /* the kernel has lookups of it */
 };
 
 struct nodes {

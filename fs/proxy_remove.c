@@ -9,7 +9,7 @@
 
 /* What the kernel may still hold of a file whose name is about to go. */
 struct victim {
-	bool known; /* the kernel has looked it up */
+	bool known; /* it has a node */
 	struct node_info node;
 	struct stat st;
 	int fd; /* O_PATH: where the file may live on without a name that we know */
@@ -42,7 +42,7 @@ static void victim_bury(struct medium *m, const struct node_info *dir, const cha
 	if (v->known)
 		nodes_pin(&m->view->nodes, v->node.index);
 	nodes_remove_name(&m->view->nodes, dir->index, name, gone, &left);
-	if (v->known && left == 0) {
+	if (v->known && v->node.known && left == 0) {
 		v->st.st_nlink = S_ISDIR(v->st.st_mode) ? 0 : v->st.st_nlink - 1;
 		(void)clock_gettime(CLOCK_REALTIME_COARSE, &v->st.st_ctim);
 		nodes_set_flags(&m->view->nodes, v->node.index, NODE_NAMELESS, 0);

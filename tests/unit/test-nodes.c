@@ -15,6 +15,7 @@ static void a_lookup_counts(void **state)
 	assert_int_equal(info.key.ino, 11);
 	assert_int_equal(info.type, S_IFREG);
 	assert_int_equal(info.flags, 0);
+	assert_true(info.known);
 
 	assert_false(nodes_forget(&w->nodes, id, 2));
 	assert_true(lives(w, id));
@@ -170,11 +171,13 @@ static void pins_keep_a_node(void **state)
 {
 	struct world *w = *state;
 	uint64_t id = look_file(w, w->root, "a", 11);
+	struct node_info info;
 
 	nodes_pin(&w->nodes, (uint32_t)id);
 	nodes_pin(&w->nodes, (uint32_t)id);
 	assert_true(nodes_forget(&w->nodes, id, 1)); /* none left, but it goes on */
-	assert_true(lives(w, id));
+	assert_int_equal(nodes_get(&w->nodes, id, &info), 0);
+	assert_false(info.known);
 	nodes_unpin(&w->nodes, (uint32_t)id);
 	assert_true(lives(w, id));
 	assert_int_equal(look_file(w, w->root, "a", 11), id);
