@@ -19,7 +19,14 @@ int creds_thread_start(void);
  */
 void creds_assume(const struct request *req, const struct medium *m, bool keep_setid);
 
-/* The same for a new file, with the caller's umask; the kernel has dealt with set-id bits. */
+/*
+ * For a chown by the caller: without CAP_FSETID, but as a member of the file's group if the caller
+ * is one, since that decides about set-id bits.
+ */
+void creds_chown(const struct request *req, const struct medium *m, uint32_t group);
+
+/* As creds_assume() for a new file, with the caller's umask; the kernel has dealt with set-id bits.
+ */
 void creds_create(const struct request *req, const struct medium *m, uint32_t umask);
 
 /* Exactly the rights of the request's caller, without any capability over files; and back. */

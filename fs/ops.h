@@ -17,6 +17,11 @@ void op_getattr(struct request *req, struct medium *m, const struct node_info *n
 void op_statx(struct request *req, struct medium *m, const struct node_info *node);
 void op_setattr(struct request *req, struct medium *m, const struct node_info *node);
 void op_statfs(struct request *req, struct medium *m, const struct node_info *node);
+/*
+ * Takes set-id bits away from a file before a write of the request's caller changes it, as
+ * setattr_should_drop_suidgid() would (fs/attr.c). fd, name: as for fstatat(). 0 or -errno.
+ */
+int setid_kill(struct request *req, const struct stat *st, int fd, const char *name);
 /* proxy_lookup.c */
 void op_lookup(struct request *req, struct medium *m, const struct node_info *node);
 void op_readlink(struct request *req, struct medium *m, const struct node_info *node);

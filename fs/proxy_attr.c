@@ -82,15 +82,26 @@ static int set_mode(const struct place *p, uint32_t mode)
 	return fchmodat(AT_FDCWD, path, mode & 07777, 0) < 0 ? -errno : 0;
 }
 
-static int set_owner(struct medium *m, const struct place *p, const struct fuse_setattr_in *in)
+/* The real filesystem takes set-id bits away as it would from this caller. */
+static int set_owner(struct request *req, struct medium *m, const struct place *p,
+		     const struct fuse_setattr_in *in)
 {
 	uid_t uid = in->valid & FATTR_UID ? in->uid : (uid_t)-1;
 	gid_t gid = in->valid & FATTR_GID ? in->gid : (gid_t)-1;
 
+	struct stat st;
+	int r;
+
 	if (m->facts.owned) /* accepted and ignored: the owner is a matter of the view */
 		return 0;
-	return fchownat(p->fd, p->name, uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ? -errno
-											   : 0;
+	if (fstatat(p->fd, p->name, &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (req->head->uid != 0)
+		creds_chown(req, m, access_in_group(req, st.st_gid) ? st.st_gid : req->head->gid);
+	r = fchownat(p->fd, p->name, uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ? -errno
+											: 0;
+	creds_assume(req, m, true);
+	return r;
 }
 
 static int set_size(struct request *req, struct medium *m, const struct node_info *node,
@@ -100,7 +111,16 @@ static int set_size(struct request *req, struct medium *m, const struct node_inf
 	struct file *f = NULL;
 	int r;
 
-	creds_assume(req, m, !(in->valid & FATTR_KILL_SUIDGID));
+	creds_assume(req, m, true);
+	if (in->valid & FATTR_KILL_SUIDGID) {
+		struct stat st;
+
+		r = resolve_stat(m, node, &st);
+		if (r == 0)
+			r = setid_kill(req, &st, p->fd, p->name);
+		if (r < 0)
+			return r;
+	}
 	if (in->valid & FATTR_FH) {
 		r = files_get(&m->view->files, in->fh, &f);
 		if (r < 0)
@@ -141,6 +161,22 @@ static int set_times(const struct place *p, const struct fuse_setattr_in *in)
 	return utimensat(AT_FDCWD, path, times, 0) < 0 ? -errno : 0;
 }
 
+int setid_kill(struct request *req, const struct stat *st, int fd, const char *name)
+{
+	uint32_t drop = S_ISUID;
+
+	if (S_ISDIR(st->st_mode) || !(st->st_mode & (S_ISUID | S_ISGID)))
+		return 0;
+	/* without group execution it is kept for members of the group */
+	if (st->st_mode & S_IXGRP || (req->head->uid != 0 && !access_in_group(req, st->st_gid)))
+		drop |= S_ISGID;
+	if (!(st->st_mode & drop))
+		return 0;
+	if (!*name)
+		return fchmod(fd, st->st_mode & 07777 & ~drop) < 0 ? -errno : 0;
+	return fchmodat(fd, name, st->st_mode & 07777 & ~drop, 0) < 0 ? -errno : 0;
+}
+
 /*
  * A write by a caller who may not keep set-id bits reaches us, before the write, as a SETATTR
  * that sets nothing: notify_change() asks for ATTR_KILL_SUID and ATTR_KILL_SGID, which FUSE leaves
@@ -154,22 +190,16 @@ static int strip_setid(struct request *req, struct medium *m, const struct node_
 	/* root's writes ask for it only together with the removal of security.capability */
 	bool write = files_node_written(&m->view->files, node->index) &&
 		     (req->head->uid != 0 || node->flags & NODE_CAP_REMOVED);
-	bool root = req->head->uid == 0;
-	uint32_t drop = S_ISUID;
 	struct stat st;
 	int r = resolve_stat(m, node, &st);
 
 	nodes_set_flags(&m->view->nodes, node->index, 0, NODE_CAP_REMOVED);
-	if (r < 0 || S_ISDIR(st.st_mode) || !(st.st_mode & (S_ISUID | S_ISGID)))
-		return r;
-	if (write && root)
-		return 0; /* only its capabilities go */
-	if (!write && !root && req->head->uid != st.st_uid)
+	if (r < 0 || (write && req->head->uid == 0))
+		return r; /* only its capabilities go */
+	if (!write && req->head->uid != 0 && req->head->uid != st.st_uid &&
+	    st.st_mode & (S_ISUID | S_ISGID) && !S_ISDIR(st.st_mode))
 		return -EPERM;
-	/* without group execution it is kept for members of the group (setattr_should_drop_sgid) */
-	if (st.st_mode & S_IXGRP || (!root && !access_in_group(req, st.st_gid)))
-		drop |= S_ISGID;
-	return st.st_mode & drop ? set_mode(p, st.st_mode & ~drop) : 0;
+	return setid_kill(req, &st, p->fd, p->name);
 }
 
 static int set_all(struct request *req, struct medium *m, const struct node_info *node,
@@ -184,9 +214,7 @@ static int set_all(struct request *req, struct medium *m, const struct node_info
 	if (!(in->valid & ~(uint32_t)(FATTR_FH | FATTR_LOCKOWNER | FATTR_KILL_SUIDGID)))
 		return strip_setid(req, m, node, p);
 	if (r == 0 && in->valid & (FATTR_UID | FATTR_GID)) {
-		creds_assume(req, m, req->head->uid == 0);
-		r = set_owner(m, p, in);
-		creds_assume(req, m, true);
+		r = set_owner(req, m, p, in);
 	}
 	if (r == 0 && in->valid & FATTR_MODE)
 		r = set_mode(p, in->mode);

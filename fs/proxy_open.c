@@ -61,11 +61,19 @@ static int file_register(struct medium *m, uint32_t node, uint64_t nodeid, int f
 }
 
 /* O_TRUNC also works on a file that is opened for reading only, or for neither (mode 3). */
-static int truncate_opened(struct medium *m, int fd, int flags)
+static int truncate_opened(struct request *req, struct medium *m, int fd,
+			   const struct fuse_open_in *in, int flags)
 {
+	struct stat st;
 	char path[40];
+	int r;
 
 	medium_written(m);
+	if (in->open_flags & FUSE_OPEN_KILL_SUIDGID && fstat(fd, &st) == 0) {
+		r = setid_kill(req, &st, fd, "");
+		if (r < 0)
+			return r;
+	}
 	if ((flags & O_ACCMODE) == O_WRONLY || (flags & O_ACCMODE) == O_RDWR)
 		return ftruncate(fd, 0) < 0 ? -errno : 0;
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
@@ -78,7 +86,8 @@ static int open_node(struct request *req, struct medium *m, const struct node_in
 	int flags = backing_flags(in->flags);
 	int fd;
 
-	creds_assume(req, m, !(in->open_flags & FUSE_OPEN_KILL_SUIDGID));
+	/* the backing is registered with these rights: see strip_setid() */
+	creds_assume(req, m, true);
 	fd = resolve_open(m, node, flags);
 	if (fd == -EPERM && in->flags & O_APPEND) {
 		flags |= O_APPEND;
@@ -88,15 +97,13 @@ static int open_node(struct request *req, struct medium *m, const struct node_in
 	if (fd >= 0 && flags & O_DIRECT)
 		(void)fcntl(fd, F_SETFL, flags & ~O_DIRECT);
 	if (fd >= 0 && in->flags & O_TRUNC) {
-		int r = truncate_opened(m, fd, flags);
+		int r = truncate_opened(req, m, fd, in, flags);
 
 		if (r < 0) {
 			close_fd(fd);
 			return r;
 		}
 	}
-	/* the backing is registered with these rights: see strip_setid() */
-	creds_assume(req, m, true);
 	*ret_flags = flags;
 	return fd;
 }
