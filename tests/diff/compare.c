@@ -23,8 +23,8 @@ bool result_same_refusal(const struct result *a, const struct result *b)
 	static const struct {
 		int a, b;
 	} pairs[] = {
-		{EPERM, EACCES},     {EPERM, EISDIR},  {EPERM, ENOTDIR},
-		{EPERM, EOPNOTSUPP}, {EINVAL, EISDIR},
+		{EPERM, EACCES},  {EPERM, EISDIR},	{EPERM, ENOTDIR}, {EPERM, EOPNOTSUPP},
+		{EINVAL, EISDIR}, {EINVAL, EOPNOTSUPP}, {EINVAL, EFAULT},
 	};
 
 	for (size_t i = 0; a->ret < 0 && b->ret < 0 && i < ARRAY_SIZE(pairs); i++)

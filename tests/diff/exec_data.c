@@ -284,7 +284,7 @@ static const struct kind kinds[] = {
 	{"pwrite", "sdD", 45, g_pwrite, x_pwrite},
 	{"writev", "sd", 12, g_pwrite, x_writev},
 	{"pwritev2", "sdDX", 18, g_pwritev2, x_pwritev2},
-	{"pread_fault", "sDD", 3, g_fault, x_pread_fault},
+	{"pread_fault", "sDD", 3, g_fault, x_pread_fault, .beyond_fuse = true},
 	{"pwrite_fault", "sDD", 3, g_fault, x_pwrite_fault, .beyond_fuse = true},
 	{"lseek", "sDW", 30, g_lseek, x_lseek},
 	{"lseek_data_hole", "sDW", 20, g_seek_data, x_seek_data},

@@ -239,7 +239,9 @@ static void play_owner(struct gen *g)
 	f = scene_name(g, CLS_FILE);
 	shared_file(g, f.s, 06775);
 	for (unsigned int i = 0; i < 4; i++) {
-		c = scene_path(g, gen_chance(g, 60) ? USER_ONE : gen_user(g), "chown", f.s, -1);
+		/* of nothing, by its owner: see gen_owner() */
+		c = scene_path(g, gen_chance(g, 60) || !g->beyond_fuse ? USER_ONE : gen_user(g),
+			       "chown", f.s, -1);
 		if (gen_chance(g, 40))
 			c->n[0] = gen_id(g);
 		c->n[1] = gen_id(g);
