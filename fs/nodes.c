@@ -1,7 +1,5 @@
 #include "nodes_internal.h"
 
-#include <assert.h>
-
 static uint64_t key_hash(uint16_t slot, uint16_t dev, uint64_t ino)
 {
 	return hash_mix(ino ^ ((uint64_t)slot << 48) ^ ((uint64_t)dev << 32));
@@ -295,26 +293,39 @@ void nodes_sweep(struct nodes *nodes)
 	pthread_mutex_unlock(&nodes->lock);
 }
 
-void nodes_pin(struct nodes *nodes, uint32_t index)
+bool nodes_pin(struct nodes *nodes, uint32_t index)
 {
+	struct node *node;
+
 	pthread_mutex_lock(&nodes->lock);
-	node_at(nodes, index)->pins++;
+	node = node_find(nodes, index);
+	if (node)
+		node->pins++;
 	pthread_mutex_unlock(&nodes->lock);
+	return node != NULL;
 }
 
 void nodes_unpin(struct nodes *nodes, uint32_t index)
 {
+	struct node *node;
+
 	pthread_mutex_lock(&nodes->lock);
-	assert(node_at(nodes, index)->pins > 0);
-	node_at(nodes, index)->pins--;
-	node_release(nodes, index);
+	node = node_find(nodes, index);
+	if (node && node->pins > 0) {
+		node->pins--;
+		node_release(nodes, index);
+	}
 	pthread_mutex_unlock(&nodes->lock);
 }
 
 void nodes_set_flags(struct nodes *nodes, uint32_t index, uint8_t set, uint8_t clear)
 {
+	struct node *node;
+
 	pthread_mutex_lock(&nodes->lock);
-	node_at(nodes, index)->flags = (uint8_t)((node_at(nodes, index)->flags | set) & ~clear);
+	node = node_find(nodes, index);
+	if (node)
+		node->flags = (uint8_t)((node->flags | set) & ~clear);
 	pthread_mutex_unlock(&nodes->lock);
 }
 

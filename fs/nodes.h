@@ -91,8 +91,11 @@ bool nodes_exists(struct nodes *nodes, uint32_t index);
 /* How many nodes a slot has. */
 uint32_t nodes_slot_count(struct nodes *nodes, uint16_t slot);
 
-/* Keeps a node while a file of it is open here, whatever the kernel forgets. */
-void nodes_pin(struct nodes *nodes, uint32_t index);
+/*
+ * Keeps a node while a file of it is open here, whatever the kernel forgets. Returns false when
+ * there is no such node; then, as for flags, nothing is done, and unpinning it does nothing.
+ */
+bool nodes_pin(struct nodes *nodes, uint32_t index);
 void nodes_unpin(struct nodes *nodes, uint32_t index);
 
 void nodes_set_flags(struct nodes *nodes, uint32_t index, uint8_t set, uint8_t clear);

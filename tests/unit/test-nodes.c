@@ -173,8 +173,8 @@ static void pins_keep_a_node(void **state)
 	uint64_t id = look_file(w, w->root, "a", 11);
 	struct node_info info;
 
-	nodes_pin(&w->nodes, (uint32_t)id);
-	nodes_pin(&w->nodes, (uint32_t)id);
+	assert_true(nodes_pin(&w->nodes, (uint32_t)id));
+	assert_true(nodes_pin(&w->nodes, (uint32_t)id));
 	assert_true(nodes_forget(&w->nodes, id, 1)); /* none left, but it goes on */
 	assert_int_equal(nodes_get(&w->nodes, id, &info), 0);
 	assert_false(info.known);
@@ -224,6 +224,10 @@ static void gone_indexes_are_harmless(void **state)
 	assert_int_equal(nodes_exchange(&w->nodes, index, "x", (uint32_t)w->root, "a"), -ESTALE);
 	assert_int_equal(nodes_name(&w->nodes, index, 0, &parent, name), -ENOENT);
 	assert_int_equal(nodes_dir_path(&w->nodes, index, &path), -ESTALE);
+	assert_false(nodes_pin(&w->nodes, index));
+	nodes_unpin(&w->nodes, index);
+	nodes_unpin(&w->nodes, UINT32_MAX);
+	nodes_set_flags(&w->nodes, index, NODE_MEDIUM_ROOT, 0);
 	assert_int_equal(nodes_id(&w->nodes, index, &flags), 0);
 	assert_int_equal(nodes_id(&w->nodes, UINT32_MAX, &flags), 0);
 	assert_int_equal(flags, 0);
