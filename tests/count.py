@@ -2,16 +2,17 @@
 """Prints "passed failed skipped" of a file of results: count.py meson|junit FILE."""
 
 import json
+import os
 import sys
 import xml.etree.ElementTree
 
 
 def of_meson(path):
-    """testlog.json of `meson test`: one JSON object a line."""
+    """testlog.json of `meson test`: one JSON object a line. Nothing here may be skipped in CI."""
     with open(path, encoding="utf-8") as log:
         results = [json.loads(line)["result"] for line in log]
     passed = sum(result in ("OK", "EXPECTEDFAIL") for result in results)
-    skipped = results.count("SKIP")
+    skipped = 0 if os.environ.get("MUST_RUN") == "1" else results.count("SKIP")
     return passed, len(results) - passed - skipped, skipped
 
 
