@@ -43,7 +43,7 @@ struct channel_pipe *channel_pipe_get(size_t size)
 {
 	struct channel_pipe *pipe;
 	/* one page more: the range may start in the middle of a page; one for the header */
-	size_t need = size + 2 * 4096;
+	size_t need = size + 4096 + 4096;
 
 	(void)pthread_once(&pipe_once, pipe_key_make);
 	pipe = pthread_getspecific(pipe_key);
