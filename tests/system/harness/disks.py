@@ -6,6 +6,7 @@ look at this one and no other.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import random
@@ -120,6 +121,16 @@ class Disk:
             uevent.write("change")
         return self
 
+    def _mounted_at(self, point):
+        """Mounts it; False when somebody has it open exclusively, as the daemon for a moment."""
+        try:
+            kernel.mount(self.device, point, self.fstype, flags=kernel.MS_NOSUID | kernel.MS_NODEV)
+            return True
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            return False
+
     @contextlib.contextmanager
     def native(self):
         """Mounted by us for a moment: for content from before the daemon, or a second look."""
@@ -127,7 +138,7 @@ class Disk:
         if not plugged:
             self.plug()
         point = tempfile.mkdtemp(dir=self.directory)
-        kernel.mount(self.device, point, self.fstype, flags=kernel.MS_NOSUID | kernel.MS_NODEV)
+        until("nobody looks at it", lambda: self._mounted_at(point))
         try:
             yield point
         finally:
