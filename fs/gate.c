@@ -148,6 +148,29 @@ static struct request *gate_next(struct medium *m)
 	return req;
 }
 
+/* Takes all waiting requests out. Under the lock. */
+static void gate_empty(struct medium *m, struct list *ret_waiting)
+{
+	while (!list_empty(&m->waiting)) {
+		struct list *it = m->waiting.next;
+
+		list_remove(it);
+		list_append(ret_waiting, it);
+	}
+	m->waiting_count = 0;
+}
+
+static void refuse_all(struct list *waiting, int err)
+{
+	list_for_each_safe (it, tmp, waiting) {
+		struct request *req = CONTAINER_OF(it, struct request, link);
+
+		(void)reply_error(req, err);
+		medium_put(req->medium);
+		free(req);
+	}
+}
+
 /* What `ls -l` and `df` show while it is not mounted: nobody else can change it meanwhile. */
 static void remember_root(struct medium *m, int root_fd)
 {
@@ -175,6 +198,7 @@ static void gate_drained(struct medium *m)
 	enum gate_state then = m->state == GATE_EJECTING ? GATE_EJECTED : GATE_UNMOUNTED;
 	bool fenced = m->state == GATE_FENCED;
 	int root_fd = TAKE_FD(m->root_fd);
+	struct list refused = LIST_INIT(refused);
 	uint32_t id = m->facts.id;
 	bool waits;
 
@@ -192,7 +216,10 @@ static void gate_drained(struct medium *m)
 		waits = then == GATE_UNMOUNTED && !list_empty(&m->waiting);
 		m->state = waits ? GATE_OPENING : then;
 	}
+	if (m->state == GATE_EJECTED)
+		gate_empty(m, &refused);
 	pthread_mutex_unlock(&m->lock);
+	refuse_all(&refused, -ENODEV);
 	if (waits)
 		m->view->events.want_mount(id, m->view->events.data);
 }
@@ -222,35 +249,23 @@ void gate_settle(struct medium *m)
 		pthread_mutex_unlock(&m->lock);
 }
 
-/* Takes all waiting requests out. Under the lock. */
-static void gate_empty(struct medium *m, struct list *ret_waiting)
+/* Lets in what waits, as far as there is room, each on a thread of its own. */
+static void gate_start_waiting(struct medium *m)
 {
-	while (!list_empty(&m->waiting)) {
-		struct list *it = m->waiting.next;
+	struct request *req;
 
-		list_remove(it);
-		list_append(ret_waiting, it);
-	}
-	m->waiting_count = 0;
-}
-
-static void refuse_all(struct list *waiting, int err)
-{
-	list_for_each_safe (it, tmp, waiting) {
-		struct request *req = CONTAINER_OF(it, struct request, link);
-
-		(void)reply_error(req, err);
-		medium_put(req->medium);
-		free(req);
-	}
+	do {
+		pthread_mutex_lock(&m->lock);
+		req = gate_next(m);
+		pthread_mutex_unlock(&m->lock);
+		if (req)
+			workers_run(req);
+	} while (req);
 }
 
 /* The mounted root has come: lets the waiting ones in, each on a thread of its own. */
 static void gate_open(struct medium *m, int root_fd)
 {
-	struct list start = LIST_INIT(start);
-	struct request *req;
-
 	pthread_mutex_lock(&m->lock);
 	if (m->state == GATE_FENCED || m->state == GATE_EJECTED || m->root_fd >= 0) {
 		pthread_mutex_unlock(&m->lock);
@@ -261,14 +276,7 @@ static void gate_open(struct medium *m, int root_fd)
 	m->state = GATE_OPEN;
 	m->last_use_ms = now_ms();
 	pthread_mutex_unlock(&m->lock);
-	for (;;) {
-		pthread_mutex_lock(&m->lock);
-		req = gate_next(m);
-		pthread_mutex_unlock(&m->lock);
-		if (!req)
-			break;
-		workers_run(req);
-	}
+	gate_start_waiting(m);
 }
 
 static void gate_failed(struct medium *m, int err)
@@ -307,8 +315,9 @@ void view_medium_root(struct view *view, uint32_t id, int root_fd, int err)
 	}
 	pthread_mutex_lock(&m->lock);
 	m->by_name = !has_stable_inodes(root_fd);
-	memset(m->devs, 0, sizeof(m->devs));
-	m->devs[0] = st.st_dev;
+	if (m->devs) /* other device numbers on this mount */
+		memset(m->devs->devs, 0, sizeof(m->devs->devs));
+	m->root_dev = st.st_dev;
 	m->root_ino = st.st_ino;
 	m->root_attr = st;
 	if (!m->root_known)
@@ -348,13 +357,20 @@ void view_medium_close(struct view *view, uint32_t id, enum view_close how)
 void view_medium_reopen(struct view *view, uint32_t id)
 {
 	_cleanup_(medium_putp) struct medium *m = medium_by_id(view, id);
+	bool want_mount;
 
 	if (!m)
 		return;
 	pthread_mutex_lock(&m->lock);
 	if (m->state == GATE_EJECTED || m->state == GATE_EJECTING)
 		m->state = m->root_fd >= 0 ? GATE_OPEN : GATE_UNMOUNTED;
+	want_mount = m->state == GATE_UNMOUNTED && !list_empty(&m->waiting);
+	if (want_mount)
+		m->state = GATE_OPENING;
 	pthread_mutex_unlock(&m->lock);
+	gate_start_waiting(m);
+	if (want_mount)
+		view->events.want_mount(id, view->events.data);
 }
 
 /* Claims what runs, so that its handlers cannot answer any more; the replies come after. */

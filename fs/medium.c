@@ -42,10 +42,25 @@ static uint64_t subvolume_of(int fd, const char *name, dev_t dev)
 /* Under the lock. The number of a device of this mount, or 0 when it has none yet. */
 static uint16_t dev_known(const struct medium *m, dev_t dev)
 {
-	for (uint16_t i = 1; i < MEDIUM_DEVS; i++)
-		if (m->devs[i] == dev)
+	for (uint16_t i = 1; m->devs && i <= MEDIUM_DEVS && m->devs->subvolumes[i]; i++)
+		if (m->devs->devs[i] == dev)
 			return i;
 	return 0;
+}
+
+/* Under the lock. The number of a subvolume, the first free one if it has none yet. */
+static uint16_t dev_add(struct medium *m, uint64_t subvolume, dev_t dev)
+{
+	if (!m->devs)
+		m->devs = calloc(1, sizeof(*m->devs));
+	for (uint16_t i = 1; m->devs && i <= MEDIUM_DEVS; i++) {
+		if (m->devs->subvolumes[i] != 0 && m->devs->subvolumes[i] != subvolume)
+			continue;
+		m->devs->subvolumes[i] = subvolume;
+		m->devs->devs[i] = dev;
+		return i;
+	}
+	return MEDIUM_DEVS_OTHER;
 }
 
 uint16_t medium_dev(struct medium *m, dev_t dev, int fd, const char *name)
@@ -53,7 +68,7 @@ uint16_t medium_dev(struct medium *m, dev_t dev, int fd, const char *name)
 	uint64_t subvolume;
 	uint16_t number;
 
-	if (dev == m->devs[0])
+	if (dev == m->root_dev)
 		return 0;
 	pthread_mutex_lock(&m->lock);
 	number = dev_known(m, dev);
@@ -63,15 +78,10 @@ uint16_t medium_dev(struct medium *m, dev_t dev, int fd, const char *name)
 	subvolume = subvolume_of(fd, name, dev);
 	pthread_mutex_lock(&m->lock);
 	number = dev_known(m, dev);
-	for (uint16_t i = 1; i < MEDIUM_DEVS && !number; i++) {
-		if (m->subvolumes[i] != 0 && m->subvolumes[i] != subvolume)
-			continue;
-		m->subvolumes[i] = subvolume;
-		m->devs[i] = dev;
-		number = i;
-	}
+	if (!number)
+		number = dev_add(m, subvolume, dev);
 	pthread_mutex_unlock(&m->lock);
-	return number ? number : MEDIUM_DEVS - 1;
+	return number;
 }
 
 static struct medium *medium_take(struct medium *m)
@@ -146,6 +156,7 @@ struct medium *medium_put(struct medium *m)
 	if (last) {
 		dirs_drop_medium(&view->dirs, m);
 		close_fd(m->root_fd);
+		free(m->devs);
 		(void)pthread_cond_destroy(&m->renamed);
 		(void)pthread_mutex_destroy(&m->lock);
 		free(m);

@@ -33,7 +33,14 @@ enum presence {
 	PRESENCE_GONE = 8,
 };
 
-#define MEDIUM_DEVS 32 /* subvolumes in use at one time that get numbers of their own */
+/* What has a st_dev of its own within a medium: subvolumes. Numbers 1..MEDIUM_DEVS. */
+#define MEDIUM_DEVS	  2046
+#define MEDIUM_DEVS_OTHER (MEDIUM_DEVS + 1) /* one number for all further ones */
+
+struct medium_devs {
+	uint64_t subvolumes[MEDIUM_DEVS + 1]; /* which they are on every mount; 0: free */
+	dev_t devs[MEDIUM_DEVS + 1];	      /* of this mount; 0: not seen yet */
+};
 
 struct medium {
 	struct view *view;
@@ -61,13 +68,13 @@ struct medium {
 				 */
 	bool space_known;
 	struct statfs space;
-	dev_t devs[MEDIUM_DEVS];	  /* of this mount; [0]: the root's */
-	uint64_t subvolumes[MEDIUM_DEVS]; /* what they belong to, on every mount */
+	struct medium_devs *devs; /* NULL as long as there is no subvolume */
 
 	/* Stable while the gate is open and the caller's request runs: read without the lock. */
 	int root_fd;
-	ino_t root_ino; /* the real one */
-	bool by_name;	/* no stable inode numbers */
+	dev_t root_dev; /* the real ones */
+	ino_t root_ino;
+	bool by_name; /* no stable inode numbers */
 	/* Directories being renamed, and how often one was: a path built meanwhile may be wrong. */
 	atomic_uint renames_running;
 	atomic_uint renames_done;
@@ -135,6 +142,7 @@ uint64_t medium_ino(const struct medium *medium, uint16_t dev, uint64_t ino);
 
 /*
  * The small number of a file's st_dev within its medium. fd, name: the file, asked for its
- * subvolume when the device is new. Returns 0..MEDIUM_DEVS-1.
+ * subvolume when the device is new. Returns 0 for the medium's own device, else 1..MEDIUM_DEVS, or
+ * MEDIUM_DEVS_OTHER, where inode numbers may not tell files apart.
  */
 uint16_t medium_dev(struct medium *medium, dev_t dev, int fd, const char *name);

@@ -33,8 +33,28 @@ int file_use(struct request *req, struct medium *m, const struct node_info *node
 	return 0;
 }
 
+/*
+ * All of a range, up to the end of the file: the kernel takes a short answer for the end, so an
+ * error after the first bytes is one of the whole. Returns how many, or -errno.
+ */
+static ssize_t read_all(int fd, char *buf, size_t size, off_t offset)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		ssize_t n = pread(fd, buf + done, size - done, offset + (off_t)done);
+
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
 /* Reads into a page-aligned buffer: for O_DIRECT, and where there are no pipes to be had. */
-static void read_copy(struct request *req, int fd, off_t offset, size_t size)
+static void read_copy(struct request *req, int fd, off_t offset, size_t size, bool direct)
 {
 	char *buf = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ssize_t n;
@@ -43,9 +63,11 @@ static void read_copy(struct request *req, int fd, off_t offset, size_t size)
 		(void)reply_error(req, -ENOMEM);
 		return;
 	}
-	n = pread(fd, buf, size, offset);
+	n = direct ? pread(fd, buf, size, offset) : read_all(fd, buf, size, offset);
+	if (direct && n < 0)
+		n = -errno;
 	if (n < 0)
-		(void)reply_error(req, -errno);
+		(void)reply_error(req, (int)n);
 	else
 		(void)reply_data(req, buf, (size_t)n);
 	(void)munmap(buf, size);
@@ -56,10 +78,10 @@ static void read_copy(struct request *req, int fd, off_t offset, size_t size)
 static void read_small(struct request *req, int fd, off_t offset, size_t size)
 {
 	char buf[READ_SMALL];
-	ssize_t n = pread(fd, buf, size, offset);
+	ssize_t n = read_all(fd, buf, size, offset);
 
 	if (n < 0)
-		(void)reply_error(req, -errno);
+		(void)reply_error(req, (int)n);
 	else
 		(void)reply_data(req, buf, (size_t)n);
 }
@@ -72,7 +94,7 @@ static void read_direct(struct request *req, struct file *f, const struct fuse_r
 	if (fd < 0)
 		(void)reply_error(req, fd);
 	else
-		read_copy(req, fd, (off_t)in->offset, in->size);
+		read_copy(req, fd, (off_t)in->offset, in->size, true);
 }
 
 void op_read(struct request *req, struct medium *m, const struct node_info *node)
@@ -94,7 +116,7 @@ void op_read(struct request *req, struct medium *m, const struct node_info *node
 	else if (in->size <= READ_SMALL)
 		read_small(req, f->fd, (off_t)in->offset, in->size);
 	else if (reply_splice(req, f->fd, (off_t)in->offset, in->size) == -EAGAIN)
-		read_copy(req, f->fd, (off_t)in->offset, in->size);
+		read_copy(req, f->fd, (off_t)in->offset, in->size, false);
 	file_put(&req->view->files, f);
 }
 

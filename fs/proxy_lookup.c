@@ -13,7 +13,8 @@ static int entry_of(struct medium *m, const struct node_info *dir, const char *n
 			.ino = st->st_ino},
 		.type = st->st_mode & S_IFMT,
 	};
-	uint8_t flags = m->by_name ? NODE_BY_NAME : 0;
+	bool by_name = m->by_name || node.key.dev == MEDIUM_DEVS_OTHER;
+	uint8_t flags = by_name ? NODE_BY_NAME : 0;
 	struct fuse_entry_out entry = {.entry_valid = WIRE_FOREVER_S};
 	int r = nodes_lookup(&m->view->nodes, dir->index, name, &node.key, node.type, flags,
 			     &entry.nodeid);

@@ -152,7 +152,7 @@ bool resolve_same(struct medium *m, const struct node_info *node, const struct s
 	if (node->flags & (NODE_BY_NAME | NODE_MEDIUM_ROOT))
 		return true;
 	return st->st_ino == node->key.ino &&
-	       (st->st_dev == m->devs[0] ? node->key.dev == 0 : node->key.dev != 0);
+	       (st->st_dev == m->root_dev ? node->key.dev == 0 : node->key.dev != 0);
 }
 
 /* How a node is tried under one of its names. Returns -ESTALE to go on with the next. */
