@@ -71,6 +71,7 @@ def test_copy_survives_replug(source, daemon, loopdev):
     disk.wait_unplugged()
     with disk.native() as tree:
         assert manifest(os.path.join(tree, "copy")) == manifest(source)
+    view.wait_for()  # it was there for that look, too
     disk.plug()
     view.wait_for("STICK")
     assert manifest(view.path("STICK", "copy")) == manifest(source)

@@ -204,9 +204,20 @@ class LoopDisk(Disk):
         flags = LOOP_READ_ONLY if read_only else 0
         mode = os.O_RDONLY if read_only else os.O_RDWR
         backing = os.open(self.image, mode | os.O_CLOEXEC)
+
+        def attached():
+            # detached before while a probe had it open: it is let go of a moment later
+            try:
+                config = struct.pack("<II", backing, 0) + self._status(flags) + bytes(64)
+                self._ioctl(LOOP_CONFIGURE, config)
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                return False
+            return True
+
         try:
-            config = struct.pack("<II", backing, 0) + self._status(flags) + bytes(64)
-            self._ioctl(LOOP_CONFIGURE, config)
+            until(f"{self.kname} is free", attached)
         finally:
             os.close(backing)
         return self
