@@ -154,8 +154,31 @@ def test_server_killed(stick, times):
         errors = writers.stop()
     assert not errors, f"{errors}\n{view.log()[-2000:]}"
     assert kernel.mounts_under(view.media) == [view.media]
-    disk.pull()
+    disk.unplug()
     view.wait_for()
+    disk.wait_unplugged()
+
+
+def test_killed_server_keeps_no_disk(stick):
+    """What a dead server had open is closed by the next one: the disk can be ejected, or pulled
+    and plugged in again."""
+    view, disk = stick
+    for turn in range(3):
+        with open(view.path("STICK", f"file{turn}"), "wb", buffering=0) as file:
+            file.write(b"x")
+            server = view.server_pid()
+            os.kill(server, signal.SIGKILL)
+            until("a new server", lambda server=server: server not in view.pids())
+            file.write(b"y")
+        if turn == 0:
+            until("ejected", lambda: view.eject("STICK", check=False).returncode == 0)
+            assert not disk.mounted()
+        disk.unplug()
+        view.wait_for()
+        disk.wait_unplugged()
+        disk.plug()
+        view.wait_for("STICK")
+        assert os.stat(view.path("STICK", "file0")).st_size == 2
 
 
 def test_copy_through_a_kill(stick, work):
