@@ -27,11 +27,12 @@ void attr_fill(const struct medium *m, const struct node_info *node, const struc
 		.ctimensec = (uint32_t)st->st_ctim.tv_nsec,
 		.mode = st->st_mode,
 		.nlink = (uint32_t)st->st_nlink,
-		.uid = m->facts.owned ? m->facts.uid : st->st_uid,
-		.gid = m->facts.owned ? m->facts.gid : st->st_gid,
+		.uid = st->st_uid,
+		.gid = st->st_gid,
 		.rdev = rdev_encode(st->st_rdev),
 		.blksize = (uint32_t)st->st_blksize,
 	};
+	(void)medium_owner(m, &ret_attr->uid, &ret_attr->gid);
 }
 
 static struct wire_sx_time sx_time(uint64_t s, uint32_t ns)

@@ -80,9 +80,10 @@ int creds_thread_start(void)
 
 void creds_assume(const struct request *req, const struct medium *m, bool keep_setid)
 {
-	uint32_t uid = m->facts.owned ? m->facts.uid : req->head->uid;
-	uint32_t gid = m->facts.owned ? m->facts.gid : req->head->gid;
+	uint32_t uid = req->head->uid;
+	uint32_t gid = req->head->gid;
 
+	(void)medium_owner(m, &uid, &gid);
 	/* an id that the kernel could not map: nobody in particular */
 	if (uid == UINT32_MAX || gid == UINT32_MAX)
 		uid = gid = 0;

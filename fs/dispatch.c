@@ -89,9 +89,11 @@ static int access_needed(uint32_t opcode)
 static bool access_refused(struct request *req, const struct node_info *node)
 {
 	struct medium *m = req->medium;
+	uint32_t uid;
+	uint32_t gid;
 	int mask;
 
-	if (!(node->flags & NODE_MEDIUM_ROOT) || m->facts.owned)
+	if (!(node->flags & NODE_MEDIUM_ROOT) || medium_owner(m, &uid, &gid))
 		return false;
 	mask = access_needed(req->head->opcode);
 	if (mask == 0 || now_ms() - m->root_known_ms > ACCESS_CHECK_MS)

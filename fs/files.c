@@ -250,7 +250,8 @@ void file_put(struct files *files, struct file *f)
 
 	pthread_mutex_lock(&files->lock);
 	last = --f->refs == 0;
-	if (!last && f->abandoned && f->refs == 1)
+	/* the last one is the kernel's, which does not use the fd */
+	if (!last && f->abandoned && !f->released && f->refs == 1)
 		fd = TAKE_FD(f->fd);
 	pthread_mutex_unlock(&files->lock);
 	close_fd(fd);
@@ -298,6 +299,7 @@ void files_release(struct files *files, uint64_t handle)
 	pthread_mutex_lock(&files->lock);
 	f = handle_find(files, handle);
 	if (f) {
+		f->released = true;
 		files->table[(uint32_t)handle] = NULL;
 		slab_free(records(files), (uint32_t)handle);
 		list_remove(&f->link);
@@ -483,24 +485,33 @@ void files_abandon(struct files *files, struct medium *medium)
 	} while (n + 1 >= ABANDON_BATCH);
 }
 
+/* The next file of the slot that belongs to no medium yet, given to this one; or NULL. */
+static struct file *adopt_next(struct files *files, struct medium *medium, uint32_t *index)
+{
+	struct file *found = NULL;
+
+	pthread_mutex_lock(&files->lock);
+	for (; *index < files->table_size && !found; ++*index) {
+		const struct file_record *rec = slab_find(records(files), *index);
+		struct file *f = files->table[*index];
+
+		if (f && rec && !f->medium && rec->slot == medium->slot) {
+			f->medium = medium;
+			found = f;
+		}
+	}
+	pthread_mutex_unlock(&files->lock);
+	return found;
+}
+
 void files_adopt(struct files *files, struct medium *medium)
 {
-	for (uint32_t i = 0; i < files->table_size; i++) {
-		const struct file_record *rec;
-		struct file *f;
+	uint32_t index = 0;
+	struct file *f;
 
-		pthread_mutex_lock(&files->lock);
-		rec = slab_find(records(files), i);
-		f = files->table[i];
-		if (!f || !rec || f->medium || rec->slot != medium->slot)
-			f = NULL;
-		else
-			f->medium = medium;
-		pthread_mutex_unlock(&files->lock);
-		if (f) {
-			medium_ref(medium);
-			medium_opened(medium, f->writer);
-		}
+	while ((f = adopt_next(files, medium, &index))) {
+		medium_ref(medium);
+		medium_opened(medium, f->writer);
 	}
 }
 

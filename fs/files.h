@@ -26,6 +26,7 @@ struct file {
 	bool writer;
 	unsigned refs;	  /* under files->lock */
 	bool abandoned;	  /* the medium is gone: nothing but EIO; under files->lock */
+	bool released;	  /* the kernel's reference is gone; under files->lock */
 	struct list link; /* in the node's list; under files->lock */
 	int fd;		  /* -EBADF after a restart of the server, until it is needed */
 	int direct_fd;	  /* the same with O_DIRECT, once it was asked for; or -EBADF */

@@ -179,6 +179,13 @@ static uint16_t slot_choose(struct view *view, uint32_t id)
 	return found;
 }
 
+static void set_access(struct medium *m, const struct view_medium *facts)
+{
+	atomic_store(&m->owner,
+		     facts->owned ? (uint64_t)facts->uid << 32 | facts->gid : MEDIUM_NO_OWNER);
+	atomic_store(&m->passthrough, facts->passthrough);
+}
+
 static struct medium *medium_new(struct view *view, const struct view_medium *facts)
 {
 	struct medium *m = calloc(1, sizeof(*m));
@@ -188,6 +195,7 @@ static struct medium *medium_new(struct view *view, const struct view_medium *fa
 	m->view = view;
 	m->id = facts->id;
 	m->facts = *facts;
+	set_access(m, facts);
 	m->presence = facts->visible ? PRESENCE_VISIBLE : PRESENCE_NEW;
 	m->refs = 1; /* the registry's */
 	m->root_fd = -EBADF;
@@ -231,8 +239,14 @@ void view_medium_update(struct view *view, const struct view_medium *facts)
 	if (!m)
 		return;
 	pthread_mutex_lock(&m->lock);
-	m->facts = *facts;
+	m->facts.appeared_s = facts->appeared_s;
+	m->facts.total_bytes = facts->total_bytes;
+	m->facts.free_bytes = facts->free_bytes;
+	m->facts.block_size = facts->block_size;
+	memcpy(m->facts.texts, facts->texts, sizeof(m->facts.texts));
+	m->facts.text_count = facts->text_count;
 	pthread_mutex_unlock(&m->lock);
+	set_access(m, facts);
 	/* its mkdir was answered by a server that died before it was told that it is visible */
 	pthread_mutex_lock(&view->media_lock);
 	if (facts->visible && m->presence == PRESENCE_NEW)

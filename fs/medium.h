@@ -25,6 +25,8 @@ enum gate_state {
 	GATE_FENCED,   /* removed: everything ends with fence_err */
 };
 
+#define MEDIUM_NO_OWNER UINT64_MAX
+
 /* How a medium stands in the root's listing; bits, to ask for several at once. */
 enum presence {
 	PRESENCE_NEW = 1, /* not announced yet */
@@ -49,7 +51,10 @@ struct medium {
 	enum presence presence; /* under view->media_lock */
 	atomic_uint refs;	/* goes down only under view->media_lock */
 
-	pthread_mutex_t lock; /* for all below */
+	_Atomic uint64_t owner; /* of everything in it: uid << 32 | gid, or MEDIUM_NO_OWNER */
+	atomic_bool passthrough;
+
+	pthread_mutex_t lock; /* for all below; id and name in facts never change */
 	struct view_medium facts;
 	enum gate_state state;
 	int fence_err;
@@ -64,8 +69,9 @@ struct medium {
 	bool use_pending; /* the daemon was told to read the counts */
 	bool root_known;  /* root_attr is true although nothing is mounted */
 	struct stat root_attr;
-	uint64_t root_known_ms; /* since when: before, the kernel checked access by what we made up
-				 */
+	_Atomic uint64_t
+		root_known_ms; /* since when: before, the kernel checked access by what we made up
+				*/
 	bool space_known;
 	struct statfs space;
 	struct medium_devs *devs; /* NULL as long as there is no subvolume */
@@ -114,6 +120,18 @@ void medium_written(struct medium *medium);
 void medium_abandon(struct medium *medium);
 /* On that thread: what gate_leave() does at the end of a fenced or closing medium. */
 void gate_settle(struct medium *medium);
+
+/* Whether every file belongs to one owner, whatever the disk says; then who. Takes no lock. */
+static inline bool medium_owner(const struct medium *medium, uint32_t *ret_uid, uint32_t *ret_gid)
+{
+	uint64_t owner = atomic_load(&medium->owner);
+
+	if (owner == MEDIUM_NO_OWNER)
+		return false;
+	*ret_uid = (uint32_t)(owner >> 32);
+	*ret_gid = (uint32_t)owner;
+	return true;
+}
 
 /* Around the rename of a directory. */
 void medium_rename_begin(struct medium *medium);

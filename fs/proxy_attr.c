@@ -88,11 +88,14 @@ static int set_owner(struct request *req, struct medium *m, const struct place *
 {
 	uid_t uid = in->valid & FATTR_UID ? in->uid : (uid_t)-1;
 	gid_t gid = in->valid & FATTR_GID ? in->gid : (gid_t)-1;
+	uint32_t owner_uid;
+	uint32_t owner_gid;
 
 	struct stat st;
 	int r;
 
-	if (m->facts.owned) /* accepted and ignored: the owner is a matter of the view */
+	if (medium_owner(m, &owner_uid,
+			 &owner_gid)) /* accepted and ignored: the owner is a matter of the view */
 		return 0;
 	if (fstatat(p->fd, p->name, &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;

@@ -18,7 +18,7 @@ static int backing_flags(uint32_t flags)
 
 static bool wants_passthrough(const struct medium *m)
 {
-	return m->view->channel.features.passthrough && m->facts.passthrough;
+	return m->view->channel.features.passthrough && m->passthrough;
 }
 
 /*

@@ -12,7 +12,8 @@ void root_medium_attr(struct medium *m, struct fuse_attr *ret_attr, bool *ret_kn
 	struct stat st = {.st_mode = S_IFDIR | 0755, .st_nlink = 2, .st_blksize = 4096};
 
 	pthread_mutex_lock(&m->lock);
-	if (!m->facts.owned) /* not known: nobody is refused before the disk has been asked */
+	if (atomic_load(&m->owner) ==
+	    MEDIUM_NO_OWNER) /* not known: nobody is refused before the disk has been asked */
 		st.st_mode |= 0777;
 	if (m->root_known) {
 		st = m->root_attr;
