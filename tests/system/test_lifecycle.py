@@ -225,6 +225,7 @@ def test_few_file_descriptors(daemon, loopdev):
     disk.unplug()
 
 
+@pytest.mark.slow  # and a sanitizer has a thread that wakes up
 def test_nothing_runs_when_idle(stick):
     """With nothing to do it sleeps: no periodic wake-up."""
     view, _ = stick
