@@ -157,7 +157,7 @@ part_asan() {
 part_tsan() {
 	build tsan clang -Db_sanitize=thread -Db_lundef=false || return
 	export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
-	TEST_SLOWNESS=5 pytest_run tsan build-tsan/hotplugfs -m "data and not slow and not plain"
+	TEST_SLOWNESS=5 pytest_run tsan build-tsan/hotplugfs -m "data and not slow"
 	unset TSAN_OPTIONS
 }
 

@@ -226,7 +226,6 @@ def test_few_file_descriptors(daemon, loopdev):
 
 
 @pytest.mark.slow  # and a sanitizer has a thread that wakes up
-@pytest.mark.plain
 def test_nothing_runs_when_idle(stick):
     """With nothing to do it sleeps: no periodic wake-up."""
     view, _ = stick
