@@ -151,11 +151,28 @@ static int created(struct request *req, struct medium *m, const struct fuse_entr
 	return 0;
 }
 
+/* Answers for a file that was made (err 0), or with the error. Takes the fd over. */
+static void created_reply(struct request *req, struct medium *m, int err,
+			  const struct fuse_entry_out *entry, int fd, int flags)
+{
+	if (err < 0) {
+		close_fd(fd);
+	} else {
+		if (flags & O_DIRECT)
+			(void)fcntl(fd, F_SETFL, flags & ~O_DIRECT);
+		err = created(req, m, entry, fd, flags); /* the fd is its */
+		if (err < 0)
+			entry_undo(m, entry);
+	}
+	if (err < 0)
+		(void)reply_error(req, err);
+}
+
 void op_create(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_create_in *in = REQUEST_BODY(req, struct fuse_create_in);
 	_cleanup_place_ struct place p = PLACE_NONE;
-	struct fuse_entry_out entry;
+	struct fuse_entry_out entry = {0};
 	const char *name;
 	int fd = -EBADF;
 	int flags = 0;
@@ -174,24 +191,14 @@ void op_create(struct request *req, struct medium *m, const struct node_info *no
 		flags = backing_flags(in->flags);
 		r = fd < 0 ? -errno : entry_make(m, node, name, fd, "", &entry);
 	}
-	if (r == 0) {
-		if (flags & O_DIRECT)
-			(void)fcntl(fd, F_SETFL, flags & ~O_DIRECT);
-		r = created(req, m, &entry, fd, flags); /* the fd is its */
-		if (r < 0)
-			entry_undo(m, &entry);
-	} else {
-		close_fd(fd);
-	}
-	if (r < 0)
-		(void)reply_error(req, r);
+	created_reply(req, m, r, &entry, fd, flags);
 }
 
 void op_tmpfile(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_create_in *in = REQUEST_BODY(req, struct fuse_create_in);
 	_cleanup_place_ struct place p = PLACE_NONE;
-	struct fuse_entry_out entry;
+	struct fuse_entry_out entry = {0};
 	int fd = -EBADF;
 	int flags = 0;
 	int r = in ? resolve_dir(m, node, &p) : -EINVAL;
@@ -204,17 +211,7 @@ void op_tmpfile(struct request *req, struct medium *m, const struct node_info *n
 			    in->mode & 07777);
 		r = fd < 0 ? -errno : entry_make(m, node, NULL, fd, "", &entry);
 	}
-	if (r == 0) {
-		if (flags & O_DIRECT)
-			(void)fcntl(fd, F_SETFL, flags & ~O_DIRECT);
-		r = created(req, m, &entry, fd, flags); /* the fd is its */
-		if (r < 0)
-			entry_undo(m, &entry);
-	} else {
-		close_fd(fd);
-	}
-	if (r < 0)
-		(void)reply_error(req, r);
+	created_reply(req, m, r, &entry, fd, flags);
 }
 
 void op_release(struct request *req, struct medium *m, const struct node_info *node)

@@ -49,7 +49,6 @@ enum link_type {
 /* flags of LINK_READY */
 #define LINK_FEATURE_PASSTHROUGH 0x1u
 #define LINK_FEATURE_RESEND	 0x2u
-#define LINK_FEATURE_IDMAP	 0x4u
 /* flags of LINK_USE */
 #define LINK_USE_WRITTEN 0x1u /* something was changed since the last USE of this medium */
 
