@@ -96,11 +96,27 @@ static void read_requests(struct view *view, char *buf)
 /* A reader's memory: what is written begins at a page. */
 #define BUFFER_MAP (4096 + CHANNEL_MAX_WRITE)
 
+/*
+ * The memory is there before the first request: a page that is missing while the kernel copies a
+ * request cannot be had any more once the process has been killed, and then the request fails
+ * with EIO instead of being sent again (fuse_dev_do_read, faultin_page). With passthrough the
+ * data of writes does not come this way.
+ */
+static char *buffer_map(const struct view *view)
+{
+	size_t ready = view->channel.features.passthrough ? 4 * 4096 : BUFFER_MAP;
+	char *map = mmap(NULL, BUFFER_MAP, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			 0);
+
+	for (size_t at = 0; map != MAP_FAILED && at < ready; at += 4096)
+		*(volatile char *)(map + at) = 0;
+	return map;
+}
+
 static void *reader(void *data)
 {
 	struct view *view = data;
-	char *map = mmap(NULL, BUFFER_MAP, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			 0);
+	char *map = buffer_map(view);
 
 	if (map != MAP_FAILED && creds_thread_start() == 0)
 		read_requests(view, map + 4096 - CHANNEL_WRITE_OFFSET);
