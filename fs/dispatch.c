@@ -114,6 +114,8 @@ static void handle(struct request *req)
 		op->fn(req, req->medium, &node);
 		return;
 	}
+	if (op->opens && request_resent(req))
+		files_undo(&req->view->files, request_unique(req));
 	if (r < 0)
 		(void)reply_error(req, r);
 	else if (!access_refused(req, &node))

@@ -1,4 +1,4 @@
-#include "files.h"
+#include "files_internal.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -6,25 +6,12 @@
 
 #include "medium.h"
 
-/* What survives a crash of the server. */
-struct file_record {
-	uint32_t live; /* slab_head.live: generation */
-	uint32_t next_free;
-	uint32_t node;
-	int32_t flags;
-	int32_t backing_id;
-	uint16_t slot;
-	uint8_t directory;
-	uint8_t spare[9];
-};
-_Static_assert(sizeof(struct file_record) == 32, "as laid out in nodes_layout");
-
 static struct list *bucket(struct files *files, uint32_t node)
 {
 	return &files->buckets[hash_mix(node) % FILES_BUCKETS];
 }
 
-static struct open_node *node_find(struct files *files, uint32_t node)
+struct open_node *open_node_find(struct files *files, uint32_t node)
 {
 	list_for_each (it, bucket(files, node)) {
 		struct open_node *n = CONTAINER_OF(it, struct open_node, hash);
@@ -35,9 +22,9 @@ static struct open_node *node_find(struct files *files, uint32_t node)
 	return NULL;
 }
 
-static struct open_node *node_need(struct files *files, uint32_t node)
+struct open_node *open_node_need(struct files *files, uint32_t node)
 {
-	struct open_node *n = node_find(files, node);
+	struct open_node *n = open_node_find(files, node);
 
 	if (n)
 		return n;
@@ -46,6 +33,7 @@ static struct open_node *node_need(struct files *files, uint32_t node)
 		return NULL;
 	n->index = node;
 	n->deleted_fd = -EBADF;
+	n->deleted_record = SLAB_NONE;
 	list_init(&n->files);
 	list_append(bucket(files, node), &n->hash);
 	return n;
@@ -61,7 +49,7 @@ static void node_settle(struct open_node *n)
 	free(n);
 }
 
-static int table_fit(struct files *files, uint32_t index)
+int files_table_fit(struct files *files, uint32_t index)
 {
 	uint32_t size = MAX(files->table_size * 2, index + 64);
 	struct file **more;
@@ -77,12 +65,7 @@ static int table_fit(struct files *files, uint32_t index)
 	return 0;
 }
 
-static struct slab *records(struct files *files)
-{
-	return &files->store->slabs[STORE_FILES];
-}
-
-static struct file *file_make(const struct files_add *add)
+struct file *file_make(const struct files_add *add)
 {
 	struct file *f = calloc(1, sizeof(*f));
 
@@ -91,6 +74,7 @@ static struct file *file_make(const struct files_add *add)
 	f->node = add->node;
 	f->nodeid = add->nodeid;
 	f->medium = add->medium;
+	f->request = add->request;
 	f->flags = add->flags;
 	f->directory = add->directory;
 	f->writer = !add->directory && (add->flags & O_ACCMODE) != O_RDONLY;
@@ -122,76 +106,102 @@ static void backing_join(struct files *files, struct open_node *n, struct file *
 		n->cached_users++;
 }
 
-/* Returns the backing id to close, or 0. */
-static int backing_leave(struct open_node *n, const struct file *f)
+/* The id is closed before its record goes: whoever takes over closes those that have none. */
+static void backing_leave(struct files *files, struct open_node *n, const struct file *f)
 {
-	int id = 0;
-
 	if (f->backing_id && --n->backing_users == 0) {
-		id = n->backing_id;
+		channel_backing_close(files->channel, n->backing_id);
 		n->backing_id = 0;
 	} else if (!f->backing_id && !f->directory) {
 		n->cached_users--;
 	}
-	return id;
 }
 
-static int record_add(struct files *files, struct file *f)
+/* Writes a record. Returns its generation and index, 0 and -errno in *ret_index without one. */
+static uint32_t record_add(struct files *files, const struct file_record *what, int64_t *ret_index)
 {
+	struct store_header *header = files->store->header;
 	struct file_record *rec;
-	uint32_t generation;
 	uint32_t index;
-	int r = slab_alloc(records(files), &index);
+	int r = slab_alloc(files_records(files), &index);
 
+	if (r == 0)
+		r = files_table_fit(files, index);
+	*ret_index = r < 0 ? r : (int64_t)index;
 	if (r < 0)
-		return r;
-	r = table_fit(files, index);
-	if (r < 0) {
-		slab_free(records(files), index);
-		return r;
-	}
-	rec = slab_at(records(files), index);
-	rec->node = f->node;
-	rec->flags = f->flags;
-	rec->backing_id = f->backing_id;
-	rec->slot = f->medium->slot;
-	rec->directory = f->directory;
-	generation = ++files->store->header->file_generation;
+		return 0;
+	rec = slab_at(files_records(files), index);
+	memcpy(&rec->node, &what->node, sizeof(*rec) - offsetof(struct file_record, node));
+	rec->server = header->server;
+	if (++header->file_generation == 0)
+		header->file_generation = 1;
+	slab_publish(files_records(files), index, header->file_generation);
+	return header->file_generation;
+}
+
+static int file_record_add(struct files *files, struct file *f)
+{
+	const struct file_record rec = {
+		.node = f->node,
+		.flags = f->flags,
+		.backing_id = f->backing_id,
+		.fd = f->fd,
+		.request = f->request,
+		.slot = f->medium->slot,
+		.kind = f->directory ? RECORD_DIRECTORY : RECORD_FILE,
+	};
+	int64_t index;
+	uint32_t generation = record_add(files, &rec, &index);
+
 	if (generation == 0)
-		generation = files->store->header->file_generation = 1;
-	slab_publish(records(files), index, generation);
-	f->handle = (uint64_t)generation << 32 | index;
+		return (int)index;
+	files->store->header->backing_seen =
+		MAX(files->store->header->backing_seen, f->backing_id);
+	f->handle = (uint64_t)generation << 32 | (uint32_t)index;
 	files->table[index] = f;
 	return 0;
+}
+
+/* NULL when the kernel has released it. */
+static struct file_record *record_of(struct files *files, const struct file *f)
+{
+	return f->released ? NULL : slab_at(files_records(files), (uint32_t)f->handle);
+}
+
+/* Its number is another file's from now on. */
+static int file_take_fd(struct files *files, struct file *f)
+{
+	struct file_record *rec = record_of(files, f);
+
+	if (rec)
+		rec->fd = -EBADF;
+	return TAKE_FD(f->fd);
 }
 
 int files_add(struct files *files, const struct files_add *add, struct file **ret_file)
 {
 	struct file *f = file_make(add);
 	struct open_node *n;
-	int unused = 0;
 	int r = -ENOMEM;
 
 	if (!f)
 		return -ENOMEM;
 	pthread_mutex_lock(&files->lock);
-	n = node_need(files, add->node);
+	n = open_node_need(files, add->node);
 	if (n) {
+		f->fd = add->fd;
 		backing_join(files, n, f, add->fd, add->passthrough);
-		r = record_add(files, f);
+		r = file_record_add(files, f);
 		if (r < 0)
-			unused = backing_leave(n, f);
+			backing_leave(files, n, f);
 	}
 	if (r == 0) {
-		f->fd = add->fd;
 		f->refs++; /* the kernel's */
 		list_append(&n->files, &f->link);
 	} else if (n) {
 		node_settle(n);
 	}
 	pthread_mutex_unlock(&files->lock);
-	if (unused > 0)
-		channel_backing_close(files->channel, unused);
 	if (r < 0) {
 		free(f);
 		return r;
@@ -252,7 +262,7 @@ void file_put(struct files *files, struct file *f)
 	last = --f->refs == 0;
 	/* the last one is the kernel's, which does not use the fd */
 	if (!last && f->abandoned && !f->released && f->refs == 1)
-		fd = TAKE_FD(f->fd);
+		fd = file_take_fd(files, f);
 	pthread_mutex_unlock(&files->lock);
 	close_fd(fd);
 	if (last)
@@ -261,11 +271,30 @@ void file_put(struct files *files, struct file *f)
 
 void files_set_fd(struct files *files, struct file *file, int fd)
 {
+	struct file_record *rec;
+
 	pthread_mutex_lock(&files->lock);
-	if (file->fd < 0)
+	rec = record_of(files, file);
+	if (file->fd < 0) {
 		file->fd = TAKE_FD(fd);
+		if (rec) {
+			rec->server = files->store->header->server;
+			rec->fd = file->fd;
+		}
+	}
 	pthread_mutex_unlock(&files->lock);
 	close_fd(fd);
+}
+
+void files_delivered(struct files *files, struct file *file)
+{
+	struct file_record *rec;
+
+	pthread_mutex_lock(&files->lock);
+	rec = record_of(files, file);
+	if (rec)
+		rec->request = 0;
+	pthread_mutex_unlock(&files->lock);
 }
 
 int file_direct_fd(struct files *files, struct file *f)
@@ -294,23 +323,20 @@ void files_release(struct files *files, uint64_t handle)
 {
 	struct open_node *n;
 	struct file *f;
-	int backing = 0;
 
 	pthread_mutex_lock(&files->lock);
 	f = handle_find(files, handle);
 	if (f) {
+		n = open_node_find(files, f->node);
+		assert(n);
+		backing_leave(files, n, f);
 		f->released = true;
 		files->table[(uint32_t)handle] = NULL;
-		slab_free(records(files), (uint32_t)handle);
+		slab_free(files_records(files), (uint32_t)handle);
 		list_remove(&f->link);
-		n = node_find(files, f->node);
-		assert(n);
-		backing = backing_leave(n, f);
 		node_settle(n);
 	}
 	pthread_mutex_unlock(&files->lock);
-	if (backing > 0)
-		channel_backing_close(files->channel, backing);
 	if (f)
 		file_put(files, f);
 }
@@ -321,7 +347,7 @@ int files_borrow(struct files *files, uint32_t node, struct file_loan *ret_loan)
 	struct open_node *n;
 
 	pthread_mutex_lock(&files->lock);
-	n = node_find(files, node);
+	n = open_node_find(files, node);
 	if (n) {
 		list_for_each (it, &n->files) {
 			struct file *f = CONTAINER_OF(it, struct file, link);
@@ -357,7 +383,7 @@ bool files_node_written(struct files *files, uint32_t node)
 	bool written = false;
 
 	pthread_mutex_lock(&files->lock);
-	n = node_find(files, node);
+	n = open_node_find(files, node);
 	if (n) {
 		list_for_each (it, &n->files) {
 			written = written || CONTAINER_OF(it, struct file, link)->writer;
@@ -367,17 +393,30 @@ bool files_node_written(struct files *files, uint32_t node)
 	return written;
 }
 
-void files_set_deleted(struct files *files, uint32_t node, const struct stat *st, int fd)
+/* Keeps the fd, and a record of it for who comes after us. */
+static void deleted_keep(struct files *files, struct open_node *n, int fd, uint16_t slot)
+{
+	const struct file_record rec = {
+		.node = n->index, .fd = fd, .slot = slot, .kind = RECORD_DELETED};
+	int64_t index;
+
+	n->deleted_fd = fd;
+	if (record_add(files, &rec, &index))
+		n->deleted_record = (uint32_t)index;
+}
+
+void files_set_deleted(struct files *files, uint32_t node, uint16_t slot, const struct stat *st,
+		       int fd)
 {
 	struct open_node *n;
 
 	pthread_mutex_lock(&files->lock);
-	n = node_need(files, node);
+	n = open_node_need(files, node);
 	if (n) {
 		n->deleted = true;
 		n->deleted_attr = *st;
-		if (n->deleted_fd < 0)
-			n->deleted_fd = TAKE_FD(fd);
+		if (n->deleted_fd < 0 && fd >= 0)
+			deleted_keep(files, n, TAKE_FD(fd), slot);
 	}
 	pthread_mutex_unlock(&files->lock);
 	close_fd(fd);
@@ -389,7 +428,7 @@ int files_set_deleted_attr(struct files *files, uint32_t node, const struct stat
 	bool deleted;
 
 	pthread_mutex_lock(&files->lock);
-	n = node_find(files, node);
+	n = open_node_find(files, node);
 	deleted = n && n->deleted;
 	if (deleted)
 		n->deleted_attr = *st;
@@ -403,12 +442,56 @@ int files_deleted_attr(struct files *files, uint32_t node, struct stat *ret_st)
 	bool deleted;
 
 	pthread_mutex_lock(&files->lock);
-	n = node_find(files, node);
-	deleted = n && n->deleted;
+	n = open_node_find(files, node);
+	deleted = n && n->deleted && n->deleted_attr.st_mode;
 	if (deleted)
 		*ret_st = n->deleted_attr;
 	pthread_mutex_unlock(&files->lock);
 	return deleted ? 0 : -ENOENT;
+}
+
+static int deleted_take(struct files *files, struct open_node *n)
+{
+	if (n->deleted_record != SLAB_NONE)
+		slab_free(files_records(files), n->deleted_record);
+	n->deleted_record = SLAB_NONE;
+	return TAKE_FD(n->deleted_fd);
+}
+
+/* The fd of one such node, with the node's index; -EBADF when there is none left. */
+static int deleted_next(struct files *files, uint16_t slot, uint32_t *ret_node)
+{
+	struct slab *slab = files_records(files);
+	int fd = -EBADF;
+
+	pthread_mutex_lock(&files->lock);
+	for (uint32_t i = 0; i < slab->chunk_count * slab->per_chunk && fd < 0; i++) {
+		const struct file_record *rec = slab_find(slab, i);
+		struct open_node *n;
+
+		if (!rec || rec->kind != RECORD_DELETED || rec->slot != slot)
+			continue;
+		*ret_node = rec->node;
+		n = open_node_find(files, rec->node);
+		assert(n);
+		fd = deleted_take(files, n);
+	}
+	pthread_mutex_unlock(&files->lock);
+	return fd;
+}
+
+void files_drop_deleted(struct files *files, uint16_t slot)
+{
+	uint32_t node;
+	int fd;
+
+	while ((fd = deleted_next(files, slot, &node)) >= 0) {
+		struct stat st;
+
+		if (fstat(fd, &st) == 0)
+			(void)files_set_deleted_attr(files, node, &st);
+		close_fd(fd);
+	}
 }
 
 void files_forget_node(struct files *files, uint32_t node)
@@ -417,10 +500,10 @@ void files_forget_node(struct files *files, uint32_t node)
 	int fd = -EBADF;
 
 	pthread_mutex_lock(&files->lock);
-	n = node_find(files, node);
+	n = open_node_find(files, node);
 	if (n) {
 		n->deleted = false;
-		fd = TAKE_FD(n->deleted_fd);
+		fd = deleted_take(files, n);
 		node_settle(n);
 	}
 	pthread_mutex_unlock(&files->lock);
@@ -441,7 +524,7 @@ static unsigned abandon_some(struct files *files, const struct medium *medium, i
 			continue;
 		f->abandoned = true;
 		if (f->refs == 1 && f->fd >= 0)
-			fds[n++] = TAKE_FD(f->fd);
+			fds[n++] = file_take_fd(files, f);
 		if (f->refs == 1 && f->direct_fd >= 0)
 			fds[n++] = TAKE_FD(f->direct_fd);
 	}
@@ -485,91 +568,8 @@ void files_abandon(struct files *files, struct medium *medium)
 	} while (n + 1 >= ABANDON_BATCH);
 }
 
-/* The next file of the slot that belongs to no medium yet, given to this one; or NULL. */
-static struct file *adopt_next(struct files *files, struct medium *medium, uint32_t *index)
-{
-	struct file *found = NULL;
-
-	pthread_mutex_lock(&files->lock);
-	for (; *index < files->table_size && !found; ++*index) {
-		const struct file_record *rec = slab_find(records(files), *index);
-		struct file *f = files->table[*index];
-
-		if (f && rec && !f->medium && rec->slot == medium->slot) {
-			f->medium = medium;
-			found = f;
-		}
-	}
-	pthread_mutex_unlock(&files->lock);
-	return found;
-}
-
-void files_adopt(struct files *files, struct medium *medium)
-{
-	uint32_t index = 0;
-	struct file *f;
-
-	while ((f = adopt_next(files, medium, &index))) {
-		medium_ref(medium);
-		medium_opened(medium, f->writer);
-	}
-}
-
-/* One file of an earlier server, as far as its record tells. Returns 0 or -errno. */
-static int file_restore(struct files *files, uint32_t index, const struct file_record *rec)
-{
-	const struct files_add add = {
-		.node = rec->node, .flags = rec->flags, .directory = rec->directory};
-	struct file *f;
-	struct open_node *n;
-	uint8_t flags;
-	int r = table_fit(files, index);
-
-	if (r < 0)
-		return r;
-	f = file_make(&add);
-	n = f ? node_need(files, rec->node) : NULL;
-	if (!n) {
-		free(f);
-		return -ENOMEM;
-	}
-	f->handle = (uint64_t)rec->live << 32 | index;
-	f->nodeid = nodes_id(files->nodes, rec->node, &flags);
-	f->backing_id = rec->backing_id;
-	if (f->backing_id) {
-		n->backing_id = f->backing_id;
-		n->backing_users++;
-	} else if (!f->directory) {
-		n->cached_users++;
-	}
-	list_append(&n->files, &f->link);
-	files->table[index] = f;
-	nodes_pin(files->nodes, f->node);
-	return 0;
-}
-
-static int files_rebuild(struct files *files)
-{
-	struct slab *slab = records(files);
-
-	for (uint32_t i = 0; i < slab->chunk_count * slab->per_chunk; i++) {
-		const struct file_record *rec = slab_find(slab, i);
-		int r = 0;
-
-		if (!rec)
-			continue;
-		if (nodes_exists(files->nodes, rec->node))
-			r = file_restore(files, i, rec);
-		else
-			slab_free(slab, i);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 int files_init(struct files *files, struct store *store, struct nodes *nodes,
-	       struct channel *channel)
+	       struct channel *channel, int previous_fd)
 {
 	memset(files, 0, sizeof(*files));
 	files->store = store;
@@ -578,7 +578,7 @@ int files_init(struct files *files, struct store *store, struct nodes *nodes,
 	for (size_t i = 0; i < FILES_BUCKETS; i++)
 		list_init(&files->buckets[i]);
 	(void)pthread_mutex_init(&files->lock, NULL);
-	return files_rebuild(files);
+	return files_rebuild(files, previous_fd);
 }
 
 void files_done(struct files *files)

@@ -24,6 +24,7 @@ struct file {
 	int flags;	       /* of open(2), as it was opened; fd itself is without O_DIRECT */
 	bool directory;
 	bool writer;
+	uint64_t request;      /* that opened it: see files_undo() */
 	unsigned refs;	  /* under files->lock */
 	bool abandoned;	  /* the medium is gone: nothing but EIO; under files->lock */
 	bool released;	  /* the kernel's reference is gone; under files->lock */
@@ -44,6 +45,7 @@ struct open_node {
 	unsigned backing_users;
 	unsigned cached_users; /* opens without passthrough: the two never mix on one inode */
 	int deleted_fd;	       /* O_PATH of a deleted directory or other link, or -EBADF */
+	uint32_t deleted_record; /* of that fd in the store, or SLAB_NONE */
 	bool deleted;
 	struct stat deleted_attr;
 };
@@ -60,8 +62,13 @@ struct files {
 	uint32_t table_size;
 };
 
+/*
+ * Finds again what an earlier server had open. previous_fd: where its fds are to be had
+ * (fdstore_fetch()), taken over; -EBADF: nowhere, files are then opened again by a name when they
+ * are used. Returns 0 or -errno.
+ */
 int files_init(struct files *files, struct store *store, struct nodes *nodes,
-	       struct channel *channel);
+	       struct channel *channel, int previous_fd);
 void files_done(struct files *files);
 
 /*
@@ -72,6 +79,7 @@ void files_done(struct files *files);
 struct files_add {
 	uint32_t node;
 	uint64_t nodeid;
+	uint64_t request; /* unique, see files_undo() */
 	struct medium *medium;
 	int fd;
 	int flags;
@@ -86,6 +94,14 @@ int files_add(struct files *files, const struct files_add *add, struct file **re
  */
 int files_get(struct files *files, uint64_t handle, struct file **ret_file);
 void file_put(struct files *files, struct file *file);
+
+/* The kernel has had the reply to the request that opened it. */
+void files_delivered(struct files *files, struct file *file);
+/*
+ * The kernel sends a request again that an earlier server had answered in vain: releases the file
+ * that it had opened for it. unique: without WIRE_UNIQUE_RESEND.
+ */
+void files_undo(struct files *files, uint64_t unique);
 
 /* Gives a file an fd again (taken over; closed if another thread was faster). */
 void files_set_fd(struct files *files, struct file *file, int fd);
@@ -114,11 +130,17 @@ bool files_node_written(struct files *files, uint32_t node);
  * The node's last name is gone. fd: O_PATH, taken over, or -EBADF; st: its attributes, changed by
  * the deletion already. Kept until the kernel forgets the node (files_forget_node()).
  */
-void files_set_deleted(struct files *files, uint32_t node, const struct stat *st, int fd);
+void files_set_deleted(struct files *files, uint32_t node, uint16_t slot, const struct stat *st,
+		       int fd);
 /* Changes them for who still holds the file by an O_PATH fd. Returns 0 or -ENOENT. */
 int files_set_deleted_attr(struct files *files, uint32_t node, const struct stat *st);
 /* Returns 0, or -ENOENT when the node is not known as deleted. */
 int files_deleted_attr(struct files *files, uint32_t node, struct stat *ret_st);
+/*
+ * Closes what is kept of deleted nodes of a medium, which is about to be unmounted; their
+ * attributes stay known. Blocks on the device.
+ */
+void files_drop_deleted(struct files *files, uint16_t slot);
 /* The kernel has forgotten the node. May block on the device. */
 void files_forget_node(struct files *files, uint32_t node);
 
@@ -134,3 +156,9 @@ void files_abandon(struct files *files, struct medium *medium);
  * counted, and opened again when they are used.
  */
 void files_adopt(struct files *files, struct medium *medium);
+
+/*
+ * Closes the backing ids that an earlier server had registered but not recorded, which would keep
+ * their filesystem busy. Once, after INIT, before the first request.
+ */
+void files_close_strays(struct files *files);

@@ -28,6 +28,23 @@ static struct request *request_copy(const struct request *req)
 	return copy;
 }
 
+/*
+ * What an earlier server may have done to names without noting it in the node table: until these
+ * have been done (again), paths may be wrong, and nothing that needs one may run.
+ */
+static bool repairs_names(const struct request *req)
+{
+	switch (req->head->opcode) {
+	case FUSE_UNLINK:
+	case FUSE_RMDIR:
+	case FUSE_RENAME:
+	case FUSE_RENAME2:
+		return request_resent(req);
+	default:
+		return false;
+	}
+}
+
 static int gate_queue(struct medium *m, const struct request *req)
 {
 	struct request *copy;
@@ -42,6 +59,7 @@ static int gate_queue(struct medium *m, const struct request *req)
 	medium_ref(m);
 	list_append(&m->waiting, &copy->link);
 	m->waiting_count++;
+	m->repairs += repairs_names(copy);
 	return 0;
 }
 
@@ -50,6 +68,19 @@ static void gate_start(struct medium *m, struct request *req)
 	req->medium = m;
 	list_append(&m->running, &req->link);
 	m->running_count++;
+}
+
+/* Under the lock, with an open gate: whether the caller may handle it at once. */
+static bool may_run(const struct medium *m, const struct request *req)
+{
+	if (request_resent(req))
+		return false; /* its reader is the only one, and must not wait for a device */
+	/* what the kernel writes back may be what a running request waits for */
+	if (req->head->opcode == FUSE_WRITE)
+		return true;
+	if (m->repairs > 0 && req->head->opcode != FUSE_READ)
+		return false;
+	return m->running_count < LIMIT_MEDIUM_THREADS;
 }
 
 /* Under the lock. Returns 0 to go on, 1 when it waits, or the errno to refuse it with. */
@@ -74,8 +105,7 @@ static int gate_admit(struct medium *m, struct request *req, bool opens, bool *w
 		*want_mount = true;
 		break;
 	case GATE_OPEN:
-		/* what the kernel writes back may be what a running request waits for */
-		if (m->running_count < LIMIT_MEDIUM_THREADS || req->head->opcode == FUSE_WRITE) {
+		if (may_run(m, req)) {
 			gate_start(m, req);
 			return 0;
 		}
@@ -90,26 +120,6 @@ static int gate_admit(struct medium *m, struct request *req, bool opens, bool *w
 	if (*want_mount)
 		m->state = GATE_OPENING;
 	return 1;
-}
-
-enum gate_verdict gate_enter(struct medium *m, struct request *req, bool opens)
-{
-	bool want_mount = false;
-	uint32_t id = m->facts.id;
-	int r;
-
-	pthread_mutex_lock(&m->lock);
-	r = gate_admit(m, req, opens, &want_mount);
-	pthread_mutex_unlock(&m->lock);
-	if (r == 0)
-		return GATE_GO;
-	if (r < 0) {
-		(void)reply_error(req, r);
-		return GATE_REFUSED;
-	}
-	if (want_mount)
-		m->view->events.want_mount(id, m->view->events.data);
-	return GATE_WAITS;
 }
 
 bool gate_is_open(struct medium *m)
@@ -133,6 +143,21 @@ bool gate_may_open(struct medium *m)
 	return may;
 }
 
+/* One after another, since one may need the path that another one changes. */
+static struct request *next_repair(const struct medium *m)
+{
+	list_for_each (it, &m->running)
+		if (repairs_names(CONTAINER_OF(it, struct request, link)))
+			return NULL;
+	list_for_each (it, &m->waiting) {
+		struct request *req = CONTAINER_OF(it, struct request, link);
+
+		if (repairs_names(req))
+			return req;
+	}
+	return NULL;
+}
+
 /* Under the lock: the next waiting request, now running, or NULL. */
 static struct request *gate_next(struct medium *m)
 {
@@ -141,7 +166,10 @@ static struct request *gate_next(struct medium *m)
 	if (m->state != GATE_OPEN || list_empty(&m->waiting) ||
 	    m->running_count >= LIMIT_MEDIUM_THREADS)
 		return NULL;
-	req = CONTAINER_OF(m->waiting.next, struct request, link);
+	req = m->repairs > 0 ? next_repair(m)
+			     : CONTAINER_OF(m->waiting.next, struct request, link);
+	if (!req)
+		return NULL;
 	list_remove(&req->link);
 	m->waiting_count--;
 	gate_start(m, req);
@@ -156,6 +184,7 @@ static void gate_empty(struct medium *m, struct list *ret_waiting)
 
 		list_remove(it);
 		list_append(ret_waiting, it);
+		m->repairs -= repairs_names(CONTAINER_OF(it, struct request, link));
 	}
 	m->waiting_count = 0;
 }
@@ -204,11 +233,14 @@ static void gate_drained(struct medium *m)
 
 	pthread_mutex_unlock(&m->lock);
 	dirs_drop_medium(&m->view->dirs, m);
+	files_drop_deleted(&m->view->files, m->slot);
 	if (!fenced && root_fd >= 0)
 		remember_root(m, root_fd);
 	close_fd(root_fd);
-	if (fenced)
+	if (fenced) {
+		nodes_thaw(&m->view->nodes, m->slot);
 		return;
+	}
 	m->view->events.closed(id, 0, m->view->events.data);
 	pthread_mutex_lock(&m->lock);
 	waits = false;
@@ -224,31 +256,6 @@ static void gate_drained(struct medium *m)
 		m->view->events.want_mount(id, m->view->events.data);
 }
 
-struct request *gate_leave(struct medium *m, struct request *req)
-{
-	struct request *next;
-
-	pthread_mutex_lock(&m->lock);
-	list_remove(&req->link);
-	m->running_count--;
-	if (!req->passive)
-		m->last_use_ms = now_ms();
-	next = gate_next(m);
-	pthread_mutex_unlock(&m->lock);
-	gate_settle(m);
-	return next;
-}
-
-void gate_settle(struct medium *m)
-{
-	pthread_mutex_lock(&m->lock);
-	if (m->running_count == 0 && m->root_fd >= 0 &&
-	    (m->state == GATE_DRAINING || m->state == GATE_EJECTING || m->state == GATE_FENCED))
-		gate_drained(m); /* unlocks */
-	else
-		pthread_mutex_unlock(&m->lock);
-}
-
 /* Lets in what waits, as far as there is room, each on a thread of its own. */
 static void gate_start_waiting(struct medium *m)
 {
@@ -261,6 +268,57 @@ static void gate_start_waiting(struct medium *m)
 		if (req)
 			workers_run(req);
 	} while (req);
+}
+
+enum gate_verdict gate_enter(struct medium *m, struct request *req, bool opens)
+{
+	bool want_mount = false;
+	uint32_t id = m->facts.id;
+	int r;
+
+	pthread_mutex_lock(&m->lock);
+	r = gate_admit(m, req, opens, &want_mount);
+	pthread_mutex_unlock(&m->lock);
+	if (r == 0)
+		return GATE_GO;
+	if (r < 0) {
+		(void)reply_error(req, r);
+		return GATE_REFUSED;
+	}
+	if (want_mount)
+		m->view->events.want_mount(id, m->view->events.data);
+	else if (request_resent(req))
+		gate_start_waiting(m);
+	return GATE_WAITS;
+}
+
+struct request *gate_leave(struct medium *m, struct request *req)
+{
+	struct request *next;
+	bool repaired;
+
+	pthread_mutex_lock(&m->lock);
+	list_remove(&req->link);
+	m->running_count--;
+	if (!req->passive)
+		m->last_use_ms = now_ms();
+	repaired = repairs_names(req) && --m->repairs == 0;
+	next = gate_next(m);
+	pthread_mutex_unlock(&m->lock);
+	if (repaired) /* all that had to wait for it */
+		gate_start_waiting(m);
+	gate_settle(m);
+	return next;
+}
+
+void gate_settle(struct medium *m)
+{
+	pthread_mutex_lock(&m->lock);
+	if (m->running_count == 0 && m->root_fd >= 0 &&
+	    (m->state == GATE_DRAINING || m->state == GATE_EJECTING || m->state == GATE_FENCED))
+		gate_drained(m); /* unlocks */
+	else
+		pthread_mutex_unlock(&m->lock);
 }
 
 /* The mounted root has come: lets the waiting ones in, each on a thread of its own. */
@@ -400,6 +458,8 @@ void view_medium_remove(struct view *view, uint32_t id, int err)
 	pthread_mutex_lock(&m->lock);
 	m->state = GATE_FENCED;
 	m->fence_err = err;
+	if (m->running_count > 0)
+		nodes_freeze(&m->view->nodes, m->slot); /* gate_drained() thaws them */
 	gate_empty(m, &waiting);
 	n = fence_claim(m, uniques, ARRAY_SIZE(uniques));
 	pthread_mutex_unlock(&m->lock);

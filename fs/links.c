@@ -12,7 +12,7 @@ const struct store_layout nodes_layout = {
 			[STORE_LINKS_MEDIUM] = 48,
 			[STORE_LINKS_LONG] = 96,
 			[STORE_LINKS_LONGEST] = 272,
-			[STORE_FILES] = 32,
+			[STORE_FILES] = 40,
 		},
 };
 

@@ -62,6 +62,7 @@ struct medium {
 	unsigned running_count;
 	struct list waiting; /* requests, allocated */
 	unsigned waiting_count;
+	unsigned repairs; /* those among both that must run before others: see gate.c */
 	uint64_t last_use_ms;
 	unsigned openers;
 	unsigned writers;

@@ -221,7 +221,7 @@ void node_release(struct nodes *nodes, uint32_t index)
 		uint32_t parent = INDEX_NONE;
 		uint16_t slot = n->slot;
 
-		if (n->lookups || n->pins || n->children)
+		if (n->lookups || n->pins || n->children || nodes->frozen[slot])
 			return;
 		while (n->links != LINK_NONE) {
 			uint32_t id = n->links;
@@ -291,6 +291,46 @@ void nodes_sweep(struct nodes *nodes)
 		if (node_find(nodes, i))
 			node_release(nodes, i);
 	pthread_mutex_unlock(&nodes->lock);
+}
+
+void nodes_freeze(struct nodes *nodes, uint16_t slot)
+{
+	pthread_mutex_lock(&nodes->lock);
+	nodes->frozen[slot] = true;
+	pthread_mutex_unlock(&nodes->lock);
+}
+
+#define THAW_BATCH 1024 /* nodes looked at before others have their turn */
+
+/* Returns whether there are more behind *index. */
+static bool thaw_some(struct nodes *nodes, uint16_t slot, uint32_t *index)
+{
+	struct slab *slab = &nodes->store->slabs[STORE_NODES];
+	uint32_t end = slab->chunk_count * slab->per_chunk;
+
+	for (unsigned n = 0; *index < end && n < THAW_BATCH; ++*index, n++) {
+		const struct node *node = node_find(nodes, *index);
+
+		if (node && node->slot == slot)
+			node_release(nodes, *index);
+	}
+	return *index < end;
+}
+
+void nodes_thaw(struct nodes *nodes, uint16_t slot)
+{
+	uint32_t index = 0;
+	bool more;
+
+	pthread_mutex_lock(&nodes->lock);
+	more = nodes->frozen[slot];
+	nodes->frozen[slot] = false;
+	pthread_mutex_unlock(&nodes->lock);
+	while (more) {
+		pthread_mutex_lock(&nodes->lock);
+		more = thaw_some(nodes, slot, &index);
+		pthread_mutex_unlock(&nodes->lock);
+	}
 }
 
 bool nodes_pin(struct nodes *nodes, uint32_t index)
@@ -372,6 +412,8 @@ static void nodes_rebuild(struct nodes *nodes)
 		n->children = 0;
 		n->pins = 0; /* open files are pinned again by their own table */
 		n->hash_next = INDEX_NONE;
+		if (n->flags & NODE_LEAVING) /* the number may be another file's already */
+			n->flags = (uint8_t)((n->flags | NODE_GONE) & ~NODE_LEAVING);
 		nodes->slot_nodes[n->slot]++;
 		if (!(n->flags & (NODE_GONE | NODE_BY_NAME)))
 			index_insert(&nodes->by_key, i);

@@ -29,6 +29,7 @@ enum node_flags {
 	NODE_MAPPED = 0x4,	/* was open for reading and writing: may change through a mapping */
 	NODE_GONE = 0x8,	/* deleted: no new lookup finds it */
 	NODE_NAMELESS = 0x10,	/* files.h knows what is left of it */
+	NODE_LEAVING = 0x40,	/* its last name is being removed: a crash now makes it GONE */
 	NODE_CAP_REMOVED = 0x20, /* its capabilities went: the next empty SETATTR is a write's */
 };
 
@@ -47,6 +48,7 @@ struct nodes {
 	struct hash_index by_key;  /* nodes */
 	struct hash_index by_name; /* links */
 	uint32_t slot_nodes[STORE_SLOTS];
+	bool frozen[STORE_SLOTS]; /* no node of the slot is freed */
 };
 
 #define NODE_ID_ROOT 1 /* FUSE_ROOT_ID: the view's own root, not in the table */
@@ -87,6 +89,14 @@ bool nodes_forget(struct nodes *nodes, uint64_t nodeid, uint64_t count);
 
 /* Whether there is a live node with this index, for records of an earlier server. */
 bool nodes_exists(struct nodes *nodes, uint32_t index);
+
+/*
+ * Keeps the nodes of a slot although the kernel forgets them: its requests were answered while
+ * their handlers still run, and these must not meet another file under the same index. Thawing
+ * frees what nobody needs any more.
+ */
+void nodes_freeze(struct nodes *nodes, uint16_t slot);
+void nodes_thaw(struct nodes *nodes, uint16_t slot);
 
 /* How many nodes a slot has. */
 uint32_t nodes_slot_count(struct nodes *nodes, uint16_t slot);

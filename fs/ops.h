@@ -39,6 +39,11 @@ void op_rename2(struct request *req, struct medium *m, const struct node_info *n
 void op_open(struct request *req, struct medium *m, const struct node_info *node);
 void op_create(struct request *req, struct medium *m, const struct node_info *node);
 void op_tmpfile(struct request *req, struct medium *m, const struct node_info *node);
+/*
+ * The answer to a request that opened a file, out with the file's handle in it. Returns like
+ * reply_data(); when it is not delivered the file is released. The caller puts its reference.
+ */
+int file_reply(struct request *req, struct file *file, const void *out, size_t size);
 void op_release(struct request *req, struct medium *m, const struct node_info *node);
 /* proxy_io.c */
 void op_read(struct request *req, struct medium *m, const struct node_info *node);

@@ -29,6 +29,7 @@ void op_opendir(struct request *req, struct medium *m, const struct node_info *n
 	struct files_add add = {
 		.node = node->index,
 		.nodeid = req->head->nodeid,
+		.request = request_unique(req),
 		.medium = m,
 		.flags = O_RDONLY | O_DIRECTORY,
 		.directory = true,
@@ -52,8 +53,7 @@ void op_opendir(struct request *req, struct medium *m, const struct node_info *n
 		return;
 	}
 	out.fh = f->handle;
-	if (reply_data(req, &out, sizeof(out)) < 0)
-		files_release(&m->view->files, out.fh);
+	file_reply(req, f, &out, sizeof(out));
 	file_put(&m->view->files, f);
 }
 

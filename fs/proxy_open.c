@@ -26,12 +26,13 @@ static bool wants_passthrough(const struct medium *m)
  * reference. A file that is open for reading and writing may be changed through a mapping of
  * the backing file, of which FUSE learns nothing: its attributes are not kept any more.
  */
-static int file_register(struct medium *m, uint32_t node, uint64_t nodeid, int fd, int flags,
+static int file_register(struct request *req, struct medium *m, uint64_t nodeid, int fd, int flags,
 			 struct wire_open_out *ret_out, struct file **ret_file)
 {
 	struct files_add add = {
-		.node = node,
+		.node = (uint32_t)nodeid,
 		.nodeid = nodeid,
+		.request = request_unique(req),
 		.medium = medium_get(m->view, m->slot),
 		.fd = fd,
 		.flags = flags,
@@ -51,7 +52,7 @@ static int file_register(struct medium *m, uint32_t node, uint64_t nodeid, int f
 		ret_out->open_flags |= FOPEN_PASSTHROUGH;
 		ret_out->backing_id = (*ret_file)->backing_id;
 		if ((flags & O_ACCMODE) == O_RDWR) {
-			nodes_set_flags(&m->view->nodes, node, NODE_MAPPED, 0);
+			nodes_set_flags(&m->view->nodes, add.node, NODE_MAPPED, 0);
 			(void)channel_notify_attributes(&m->view->channel, nodeid);
 		}
 	} else {
@@ -108,6 +109,18 @@ static int open_node(struct request *req, struct medium *m, const struct node_in
 	return fd;
 }
 
+int file_reply(struct request *req, struct file *f, const void *out, size_t size)
+{
+	struct files *files = &req->view->files;
+	int r = reply_data(req, out, size);
+
+	if (r < 0)
+		files_release(files, f->handle);
+	else
+		files_delivered(files, f);
+	return r;
+}
+
 void op_open(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_open_in *in = REQUEST_BODY(req, struct fuse_open_in);
@@ -118,13 +131,12 @@ void op_open(struct request *req, struct medium *m, const struct node_info *node
 
 	r = in ? open_node(req, m, node, in, &flags) : -EINVAL;
 	if (r >= 0)
-		r = file_register(m, node->index, req->head->nodeid, r, flags, &out, &f);
+		r = file_register(req, m, req->head->nodeid, r, flags, &out, &f);
 	if (r < 0) {
 		(void)reply_error(req, r);
 		return;
 	}
-	if (reply_data(req, &out, sizeof(out)) < 0)
-		files_release(&m->view->files, out.fh);
+	file_reply(req, f, &out, sizeof(out));
 	file_put(&m->view->files, f);
 }
 
@@ -137,16 +149,13 @@ static int created(struct request *req, struct medium *m, const struct fuse_entr
 	int r;
 
 	creds_assume(req, m, true);
-	r = file_register(m, (uint32_t)entry->nodeid, entry->nodeid, fd, flags, &out.open, &f);
+	r = file_register(req, m, entry->nodeid, fd, flags, &out.open, &f);
 	if (r < 0)
 		return r;
 	if (f->backing_id && (flags & O_ACCMODE) == O_RDWR)
 		out.entry.attr_valid = 0;
-	r = reply_data(req, &out, sizeof(out));
-	if (r < 0) {
-		files_release(&m->view->files, out.open.fh);
+	if (file_reply(req, f, &out, sizeof(out)) < 0)
 		entry_undo(m, entry);
-	}
 	file_put(&m->view->files, f);
 	return 0;
 }

@@ -10,6 +10,7 @@
 /* What the kernel may still hold of a file whose name is about to go. */
 struct victim {
 	bool known; /* it has a node */
+	bool gone;  /* it is its last name */
 	struct node_info node;
 	struct stat st;
 	int fd; /* O_PATH: where the file may live on without a name that we know */
@@ -20,7 +21,7 @@ struct victim {
  * FORGET comes, and the caller of unlink() expects them to be free when it returns.
  */
 static void victim_catch(struct medium *m, const struct node_info *dir, int dir_fd,
-			 const char *name, struct victim *v)
+			 const char *name, bool leaves, struct victim *v)
 {
 	*v = (struct victim){.fd = -EBADF};
 	if (nodes_find_name(&m->view->nodes, dir->index, name, &v->node) < 0)
@@ -28,6 +29,9 @@ static void victim_catch(struct medium *m, const struct node_info *dir, int dir_
 	if (fstatat(dir_fd, name, &v->st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
 	v->known = true;
+	v->gone = leaves && (S_ISDIR(v->st.st_mode) || v->st.st_nlink <= 1);
+	if (v->gone)
+		nodes_set_flags(&m->view->nodes, v->node.index, NODE_LEAVING, 0);
 	if (!S_ISREG(v->st.st_mode) || v->st.st_nlink > 1)
 		v->fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 }
@@ -36,20 +40,26 @@ static void victim_catch(struct medium *m, const struct node_info *dir, int dir_
 static void victim_bury(struct medium *m, const struct node_info *dir, const char *name,
 			struct victim *v)
 {
-	bool gone = v->known && (S_ISDIR(v->st.st_mode) || v->st.st_nlink <= 1);
 	uint32_t left;
 
 	if (v->known)
 		nodes_pin(&m->view->nodes, v->node.index);
-	nodes_remove_name(&m->view->nodes, dir->index, name, gone, &left);
+	nodes_remove_name(&m->view->nodes, dir->index, name, v->gone, &left);
 	if (v->known && v->node.known && left == 0) {
 		v->st.st_nlink = S_ISDIR(v->st.st_mode) ? 0 : v->st.st_nlink - 1;
 		(void)clock_gettime(CLOCK_REALTIME_COARSE, &v->st.st_ctim);
 		nodes_set_flags(&m->view->nodes, v->node.index, NODE_NAMELESS, 0);
-		files_set_deleted(&m->view->files, v->node.index, &v->st, TAKE_FD(v->fd));
+		files_set_deleted(&m->view->files, v->node.index, m->slot, &v->st, TAKE_FD(v->fd));
 	}
 	if (v->known)
 		nodes_unpin(&m->view->nodes, v->node.index);
+}
+
+/* It was not removed after all. */
+static void victim_spare(struct medium *m, const struct victim *v)
+{
+	if (v->gone)
+		nodes_set_flags(&m->view->nodes, v->node.index, 0, NODE_LEAVING);
 }
 
 static void victim_done(struct victim *v)
@@ -67,10 +77,13 @@ static int remove_name(struct request *req, struct medium *m, const struct node_
 	if (r < 0)
 		return r;
 	creds_assume(req, m, true);
-	victim_catch(m, dir, p.fd, name, &v);
+	victim_catch(m, dir, p.fd, name, true, &v);
 	medium_written(m);
-	if (unlinkat(p.fd, name, flags) < 0 && !(errno == ENOENT && request_resent(req)))
-		return -errno;
+	if (unlinkat(p.fd, name, flags) < 0 && !(errno == ENOENT && request_resent(req))) {
+		r = -errno;
+		victim_spare(m, &v);
+		return r;
+	}
 	if (v.known && S_ISDIR(v.st.st_mode)) {
 		uint8_t node_flags;
 
@@ -156,11 +169,87 @@ static void parent_changed(struct medium *m, const struct renaming *rn)
 		listing_drop(m, rn->from_dir, rn->from);
 }
 
+/* One that leaves something under the old name would, if it is sent again, move that. */
+static bool repeats_harm(const struct renaming *rn)
+{
+	return rn->flags & (RENAME_EXCHANGE | RENAME_WHITEOUT);
+}
+
+/* Notes what is about to be renamed. NULL when it need not be, or when the notes are full. */
+static struct store_intent *intent_note(struct request *req, const struct renaming *rn, int from_fd)
+{
+	struct store_intent *intents = req->view->store.header->intents;
+	uint64_t unique = request_unique(req);
+	struct stat st;
+
+	if (!repeats_harm(rn) || fstatat(from_fd, rn->from, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return NULL;
+	for (size_t i = 0; i < STORE_INTENTS; i++) {
+		uint64_t none = 0;
+
+		if (__atomic_compare_exchange_n(&intents[i].unique, &none, unique, false,
+						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+			intents[i].ino = st.st_ino;
+			return &intents[i];
+		}
+	}
+	return NULL;
+}
+
+static void intent_done(struct store_intent *intent)
+{
+	if (intent)
+		__atomic_store_n(&intent->unique, 0, __ATOMIC_RELEASE);
+}
+
+/*
+ * A request that is sent again: whether the server that died had renamed already. It then may or
+ * may not have got to the node table.
+ */
+static bool renamed_before(struct request *req, const struct renaming *rn, int from_fd, int to_fd)
+{
+	struct store_intent *intents = req->view->store.header->intents;
+	bool before = false;
+	struct stat st;
+
+	if (!request_resent(req))
+		return false;
+	if (!repeats_harm(rn))
+		return faccessat(from_fd, rn->from, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+		       faccessat(to_fd, rn->to, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	for (size_t i = 0; i < STORE_INTENTS; i++) {
+		if (intents[i].unique != request_unique(req))
+			continue;
+		before = intents[i].ino && fstatat(from_fd, rn->from, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+			 st.st_ino != intents[i].ino;
+		intents[i] = (struct store_intent){0};
+	}
+	return before;
+}
+
+/* Brings the node table to where the disk is; it may be there. */
+static int renamed_note(struct medium *m, const struct renaming *rn, int from_fd)
+{
+	struct victim none = {.fd = -EBADF};
+	struct node_info node;
+	struct stat st;
+
+	if (nodes_find_name(&m->view->nodes, rn->from_dir->index, rn->from, &node) < 0)
+		return 0;
+	if (repeats_harm(rn) && fstatat(from_fd, rn->from, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    st.st_ino == node.key.ino)
+		return 0;
+	(void)rename_nodes(m, rn, &none);
+	parent_changed(m, rn);
+	return 0;
+}
+
 static int rename_in(struct request *req, struct medium *m, const struct renaming *rn)
 {
 	_cleanup_place_ struct place from = PLACE_NONE;
 	_cleanup_place_ struct place to = PLACE_NONE;
 	_cleanup_(victim_done) struct victim v = {.fd = -EBADF};
+	struct store_intent *intent;
 	bool moves_dir;
 	int r = resolve_dir(m, rn->from_dir, &from);
 
@@ -169,20 +258,24 @@ static int rename_in(struct request *req, struct medium *m, const struct renamin
 	if (r < 0)
 		return r;
 	creds_assume(req, m, true);
-	victim_catch(m, rn->to_dir, to.fd, rn->to, &v);
+	medium_written(m);
+	if (renamed_before(req, rn, from.fd, to.fd))
+		return renamed_note(m, rn, from.fd);
+	victim_catch(m, rn->to_dir, to.fd, rn->to, !(rn->flags & RENAME_EXCHANGE), &v);
 	if (same_file(from.fd, rn, &v))
 		return 0;
-	medium_written(m);
 	moves_dir = dir_moves(m, rn, &v);
 	if (moves_dir)
 		medium_rename_begin(m);
+	intent = intent_note(req, rn, from.fd);
 	r = renameat2(from.fd, rn->from, to.fd, rn->to, rn->flags) < 0 ? -errno : 0;
-	if (r == -ENOENT && request_resent(req) && faccessat(to.fd, rn->to, F_OK, 0) == 0)
-		r = 0;
 	if (r == 0) { /* a name that cannot be kept is found again by the next lookup */
 		(void)rename_nodes(m, rn, &v);
 		parent_changed(m, rn);
+	} else {
+		victim_spare(m, &v);
 	}
+	intent_done(intent);
 	if (moves_dir)
 		medium_rename_end(m);
 	return r;

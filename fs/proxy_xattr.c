@@ -133,6 +133,8 @@ void op_setxattr(struct request *req, struct medium *m, const struct node_info *
 			      : lsetxattr(xp.path, name, value, in->size, (int)in->flags);
 		if (r < 0)
 			r = -errno;
+		if (r == -EEXIST && request_resent(req)) /* it was made before */
+			r = 0;
 	}
 	(void)reply_error(req, r);
 }
@@ -158,6 +160,8 @@ void op_removexattr(struct request *req, struct medium *m, const struct node_inf
 		r = xp.follow ? removexattr(xp.path, name) : lremovexattr(xp.path, name);
 		if (r < 0)
 			r = -errno;
+		if (r == -ENODATA && request_resent(req)) /* it went before */
+			r = 0;
 		if (streq(name, "security.capability"))
 			r = capability_removed(m, node, r);
 	}

@@ -49,6 +49,12 @@ static inline bool request_resent(const struct request *req)
 	return req->head->unique & WIRE_UNIQUE_RESEND;
 }
 
+/* What the kernel calls it, whether it is sent again or not. */
+static inline uint64_t request_unique(const struct request *req)
+{
+	return req->head->unique & ~WIRE_UNIQUE_RESEND;
+}
+
 /* Claims the right to answer. False: somebody else has answered already. */
 bool request_claim(struct request *req);
 

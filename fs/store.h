@@ -62,12 +62,25 @@ enum store_region {
 #define STORE_SLOTS	 4096 /* media slots; slot 0 is the view's own root */
 #define STORE_SAVED_INIT 256
 
+/*
+ * A rename that would do harm if it were done twice, while it is being done: what stood under the
+ * old name before.
+ */
+struct store_intent {
+	uint64_t unique; /* of the request; 0: free */
+	uint64_t ino;
+};
+#define STORE_INTENTS 64
+
 /* The first pages of the memfd. */
 struct store_header {
 	uint32_t magic;
 	uint32_t generation; /* of the newest node; never goes back */
 	uint32_t file_generation;
+	uint32_t server;       /* counts the servers */
+	int32_t backing_seen;  /* highest backing id that was ever recorded */
 	char saved_init[STORE_SAVED_INIT];
+	struct store_intent intents[STORE_INTENTS];
 	uint32_t slots[STORE_SLOTS]; /* the broker's id of the medium in each slot, 0: free */
 };
 

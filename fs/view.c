@@ -13,7 +13,8 @@ static int view_open(struct view *view, const struct view_args *args)
 		return r;
 	r = nodes_init(&view->nodes, &view->store);
 	if (r == 0)
-		r = files_init(&view->files, &view->store, &view->nodes, &view->channel);
+		r = files_init(&view->files, &view->store, &view->nodes, &view->channel,
+			       args->previous_fd);
 	if (r == 0)
 		nodes_sweep(&view->nodes);
 	if (r == 0)
@@ -22,6 +23,8 @@ static int view_open(struct view *view, const struct view_args *args)
 	if (r == 0)
 		r = channel_init(&view->channel, header->saved_init, sizeof(header->saved_init),
 				 args->passthrough);
+	if (r == 0 && view->channel.restarted && view->channel.features.passthrough)
+		files_close_strays(&view->files);
 	return r;
 }
 

@@ -75,10 +75,18 @@ static void stop(struct view *view, int err)
 		view->done(err == -ENODEV ? 0 : err, view->done_data);
 }
 
+static bool request_is_again(const char *buf, size_t size)
+{
+	const struct fuse_in_header *head = (const struct fuse_in_header *)buf;
+
+	return size >= sizeof(*head) && head->unique & WIRE_UNIQUE_RESEND;
+}
+
 static void read_requests(struct view *view, char *buf)
 {
 	for (;;) {
 		ssize_t n = channel_read(&view->channel, buf);
+		bool again;
 
 		if (n == -EAGAIN)
 			continue;
@@ -86,9 +94,12 @@ static void read_requests(struct view *view, char *buf)
 			stop(view, (int)n);
 			return;
 		}
-		reader_busy(view);
+		/* what is sent again comes first and never waits: one reader keeps the order */
+		again = request_is_again(buf, (size_t)n);
+		if (!again)
+			reader_busy(view);
 		view_dispatch(view, buf, (size_t)n);
-		if (!reader_free(view))
+		if (!again && !reader_free(view))
 			return;
 	}
 }
@@ -152,11 +163,11 @@ int view_start(struct view *view, void (*done)(int err, void *data), void *data)
 	view->done = done;
 	view->done_data = data;
 	view->idle = 1;
+	/* what the server that died had read but not answered: to come before all else */
+	if (view->channel.restarted && view->channel.features.resend)
+		(void)channel_notify_resend(&view->channel);
 	r = thread_start(reader, view);
 	if (r < 0)
 		view->idle = 0;
-	/* what the server that died had read but not answered */
-	else if (view->channel.restarted && view->channel.features.resend)
-		(void)channel_notify_resend(&view->channel);
 	return r;
 }

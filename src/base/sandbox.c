@@ -174,6 +174,11 @@ static int rules_add_server(scmp_filter_ctx ctx)
 	return r;
 }
 
+static int rules_add_fdstore(scmp_filter_ctx ctx)
+{
+	return rules_add(ctx, SCMP_ACT_ALLOW, "recvmsg sendmsg fcntl fcntl64 ");
+}
+
 static const struct {
 	uint32_t default_action;
 	int (*rules)(scmp_filter_ctx ctx);
@@ -183,6 +188,7 @@ static const struct {
 	[SANDBOX_PROBE] = {SCMP_ACT_KILL_PROCESS, rules_add_probe, NULL, 0},
 	[SANDBOX_SERVER] = {SCMP_ACT_ERRNO(EPERM), rules_add_server, server_capabilities,
 			    ARRAY_SIZE(server_capabilities)},
+	[SANDBOX_FDSTORE] = {SCMP_ACT_KILL_PROCESS, rules_add_fdstore, NULL, 0},
 };
 
 static bool capability_wanted(enum sandbox_profile profile, unsigned cap)

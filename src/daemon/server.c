@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 
+#include "base/fdstore.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -403,6 +404,7 @@ static int server_open(struct server *s, const struct server_args *args)
 	const struct view_args view_args = {
 		.fuse_fd = args->fuse_fd,
 		.store_fd = args->nodes_fd,
+		.previous_fd = args->previous_fd,
 		.passthrough = args->passthrough,
 		.strict = args->strict,
 		.events = {.want_mount = on_want_mount,
@@ -456,6 +458,9 @@ int server_main(const struct server_args *args)
 	int r;
 
 	raise_file_limit();
+	r = fdstore_start(args->fdstore_fd);
+	if (r < 0) /* what has no name any more would be lost with us, and nothing else */
+		log_warning("no process to keep open files: %s, going on without", errno_name(-r));
 	r = loop_new(&s.loop);
 	if (r == 0)
 		r = sandbox_enter(SANDBOX_SERVER, &filtered);

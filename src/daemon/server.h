@@ -9,6 +9,8 @@ struct server_args {
 	int fuse_fd;  /* /dev/fuse of the mounted connection */
 	int link_fd;  /* our end of the link */
 	int nodes_fd; /* memfd of the node table; also holds the saved INIT request */
+	int fdstore_fd;	 /* our end of the pair by which the next server gets our open files */
+	int previous_fd; /* the end by which we get those of the one before, or -EBADF */
 	bool passthrough;
 	bool strict; /* durability strict: close waits for the disk */
 	uint64_t idle_timeout_ms;
@@ -23,6 +25,6 @@ int server_state_new(void);
 /*
  * Runs the server in this process (a fresh child of the broker, one thread): drops rights, does
  * or replays INIT, serves until the link closes, LINK_QUIT, or the connection is gone. Takes
- * over the three fds. Returns 0 or -errno.
+ * over the fds. Returns 0 or -errno.
  */
 int server_main(const struct server_args *args);

@@ -28,7 +28,8 @@ struct supervisor {
 	struct supervisor_events events;
 	struct supervisor_args args;
 	int nodes_fd;
-	int sock; /* -EBADF: no server, or it has closed its end */
+	int fdstore; /* the end that keeps the open files of the last server started */
+	int sock;    /* -EBADF: no server, or it has closed its end */
 	pid_t pid;
 	struct loop_child *child;
 	struct loop_fd *source;
@@ -40,20 +41,26 @@ struct supervisor {
 	struct loop_timer *quit_timer;
 };
 
-static void server_process(const struct supervisor *s, int link_fd)
+static void server_process(const struct supervisor *s, int link_fd, int fdstore_fd)
 {
 	struct server_args args = {.fuse_fd = s->args.fuse_fd,
 				   .link_fd = link_fd,
 				   .nodes_fd = s->nodes_fd,
+				   .fdstore_fd = fdstore_fd,
+				   .previous_fd = s->fdstore,
 				   .passthrough = s->args.passthrough,
 				   .strict = s->args.strict,
 				   .idle_timeout_ms = s->args.idle_timeout_ms};
-	int kept[] = {args.fuse_fd, args.link_fd, args.nodes_fd};
+	int kept[] = {args.fuse_fd, args.link_fd, args.nodes_fd, fdstore_fd, s->fdstore};
+	int r;
 
 	loop_signals_reset();
 	process_ignore_stop();
 	process_keep_fds(kept, ARRAY_SIZE(kept));
-	_exit(server_main(&args) < 0);
+	r = server_main(&args);
+	if (r == 0) /* nobody follows, so nobody is to keep a medium's files open any longer */
+		process_keep_fds(NULL, 0);
+	_exit(r < 0);
 }
 
 static void queue_clear(struct supervisor *s)
@@ -187,8 +194,10 @@ static void process_ended(pid_t pid, int status, void *data)
 	link_drop(s);
 	s->quit_timer = loop_timer_remove(s->quit_timer);
 	r = follow_up(s, pid, status);
-	if (r <= 0)
-		s->events.ended(r, s->events.data);
+	if (r > 0)
+		return;
+	s->fdstore = close_fd(s->fdstore);
+	s->events.ended(r, s->events.data);
 }
 
 static int server_watch(struct supervisor *s)
@@ -204,16 +213,28 @@ static int server_watch(struct supervisor *s)
 	return loop_fd_add(s->loop, s->sock, EPOLLIN, link_ready, s, &s->source);
 }
 
-static int server_start(struct supervisor *s, bool again)
+static int pair_make(int *ret_a, int *ret_b)
 {
-	_cleanup_close_ int theirs = -EBADF;
 	int pair[2];
-	int r;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
-	s->sock = pair[0];
-	theirs = pair[1];
+	*ret_a = pair[0];
+	*ret_b = pair[1];
+	return 0;
+}
+
+static int server_start(struct supervisor *s, bool again)
+{
+	_cleanup_close_ int theirs = -EBADF;
+	_cleanup_close_ int fdstore = -EBADF;
+	_cleanup_close_ int fdstore_theirs = -EBADF;
+	int r = pair_make(&s->sock, &theirs);
+
+	if (r == 0)
+		r = pair_make(&fdstore, &fdstore_theirs);
+	if (r < 0)
+		return r;
 	if (fcntl(s->sock, F_SETFL, O_NONBLOCK) < 0)
 		return -errno;
 	s->started_ms = now_ms();
@@ -224,7 +245,9 @@ static int server_start(struct supervisor *s, bool again)
 		return r;
 	}
 	if (s->pid == 0)
-		server_process(s, theirs);
+		server_process(s, theirs, fdstore_theirs);
+	close_fd(s->fdstore);
+	s->fdstore = TAKE_FD(fdstore);
 	r = server_watch(s);
 	if (r < 0)
 		return r;
@@ -241,7 +264,8 @@ int supervisor_new(struct loop *loop, const struct supervisor_args *args,
 		close_fd(args->fuse_fd);
 		return -ENOMEM;
 	}
-	*s = (struct supervisor){.loop = loop, .events = *events, .args = *args, .sock = -EBADF};
+	*s = (struct supervisor){.loop = loop, .events = *events, .args = *args};
+	s->sock = s->fdstore = -EBADF;
 	list_init(&s->queue);
 	s->nodes_fd = server_state_new();
 	if (s->nodes_fd < 0) {
@@ -261,6 +285,7 @@ struct supervisor *supervisor_free(struct supervisor *s)
 	server_kill(s);
 	loop_child_forget(s->child);
 	loop_timer_remove(s->quit_timer);
+	close_fd(s->fdstore);
 	close_fd(s->nodes_fd);
 	close_fd(s->args.fuse_fd);
 	free(s);

@@ -177,6 +177,23 @@ static void replies_check(struct known *k, const struct fuse_in_header *head, co
 	MUST(ftruncate(view.reply_fd, 0) == 0 && lseek(view.reply_fd, 0, SEEK_SET) == 0);
 }
 
+/* A request that is sent again is handled by a thread of its own. */
+static void settle(void)
+{
+	for (int i = 0; i < FUZZ_MEDIA; i++) {
+		struct medium *m = view.media[i];
+		bool busy = i != FUZZ_HIDDEN;
+
+		while (busy) {
+			pthread_mutex_lock(&m->lock);
+			busy = m->running_count + m->waiting_count > 0;
+			pthread_mutex_unlock(&m->lock);
+			if (busy)
+				(void)usleep(100);
+		}
+	}
+}
+
 static void request_send(struct known *k, const struct step *step, const uint8_t *data, size_t size)
 {
 	static uint64_t unique = 2;
@@ -202,6 +219,8 @@ static void request_send(struct known *k, const struct step *step, const uint8_t
 		return;
 	answered = is_answered(head, whole);
 	view_dispatch(view.view, message, whole);
+	if (step->flags & STEP_RESENT)
+		settle();
 	replies_check(k, head, body, size, answered);
 }
 
