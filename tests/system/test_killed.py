@@ -1,0 +1,198 @@
+"""
+A server that is killed at the worst moments: when a request has been carried out but not noted, and
+when it has been noted but not answered. strace holds the server there. The kernel sends the
+request again to the next server, and the caller must not notice.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness.wait import until
+
+pytestmark = pytest.mark.data
+
+SETUP = r"""
+import os, ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def renameat2(old, new, flags):
+    if libc.renameat2(-100, old.encode(), -100, new.encode(), flags) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+def put(name, text):
+    with open(name, "w") as file: file.write(text)
+def get(name):
+    with open(name) as file: return file.read()
+def gone(name):
+    return not os.path.lexists(name)
+os.chdir(sys.argv[1])
+"""
+
+# what: the server's system call, what the caller prepares, does, and then finds
+CASES = {
+    "mkdir": ("mkdirat", "", "os.mkdir('d')", "os.listdir('d') == []"),
+    "symlink": ("symlinkat", "", "os.symlink('x', 's')", "os.readlink('s') == 'x'"),
+    "mknod": ("mknodat", "", "os.mkfifo('p')", "os.stat('p').st_nlink == 1"),
+    "link": ("linkat", "put('a', 'A')", "os.link('a', 'b')",
+             "os.stat('a').st_nlink == 2 and os.path.samefile('a', 'b')"),
+    "create": ("openat", "", "fd = os.open('f', os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o444);"
+               "os.write(fd, b'new'); os.close(fd)", "get('f') == 'new'"),
+    "unlink": ("unlinkat", "put('a', 'A'); os.stat('a')", "os.unlink('a'); put('n', 'N')",
+               "gone('a') and get('n') == 'N'"),
+    "unlink open": ("unlinkat", "put('a', 'A'); f = open('a', 'r+')",
+                    "os.unlink('a'); put('n', 'N'); f.write('B'); f.flush()",
+                    "os.fstat(f.fileno()).st_nlink == 0 and os.pread(f.fileno(), 9, 0) == b'B'"
+                    " and get('n') == 'N'"),
+    "rmdir": ("unlinkat", "os.mkdir('d'); os.stat('d')", "os.rmdir('d'); os.mkdir('e')",
+              "gone('d') and os.listdir('e') == []"),
+    "rename": ("renameat,renameat2", "put('a', 'A'); os.mkdir('d')", "os.rename('a', 'd/b')",
+               "gone('a') and get('d/b') == 'A'"),
+    "rename over": ("renameat,renameat2", "put('a', 'A'); put('b', 'B'); f = open('b')",
+                    "os.rename('a', 'b'); put('n', 'N')",
+                    "gone('a') and get('b') == 'A' and get('n') == 'N' and f.read() == 'B'"),
+    "rename directory": ("renameat,renameat2",
+                         "os.makedirs('d/e'); put('d/e/f', 'F'); os.mkdir('t')",
+                         "os.rename('d', 't/d')", "get('t/d/e/f') == 'F' and gone('d')"),
+    "exchange": ("renameat,renameat2", "put('a', 'A'); put('b', 'B')", "renameat2('a', 'b', 2)",
+                 "get('a') == 'B' and get('b') == 'A'"),
+    "exchange directories": ("renameat,renameat2", "os.makedirs('a/x'); os.makedirs('b/y')",
+                             "renameat2('a', 'b', 2)",
+                             "os.listdir('a') == ['y'] and os.listdir('b') == ['x']"),
+    "whiteout": ("renameat,renameat2", "put('a', 'A')", "renameat2('a', 'b', 4)",
+                 "get('b') == 'A' and os.stat('a').st_rdev == 0"),
+    "setxattr": ("setxattr,lsetxattr", "put('a', 'A')",
+                 "os.setxattr('a', 'user.x', b'1', os.XATTR_CREATE)",
+                 "os.getxattr('a', 'user.x') == b'1'"),
+    "removexattr": ("removexattr,lremovexattr", "put('a', 'A'); os.setxattr('a', 'user.x', b'1')",
+                    "os.removexattr('a', 'user.x')", "os.listxattr('a') == []"),
+    "truncate": ("truncate,ftruncate", "put('a', 'A')", "os.truncate('a', 5)",
+                 "os.stat('a').st_size == 5"),
+    "open": ("openat", "put('a', 'A')", "f = open('a')", "f.read() == 'A'"),
+}
+
+
+def in_view(view, prepare, act, check):
+    """A process that prepares, says so, acts when it is told to, and checks."""
+    code = f"{SETUP}\n{prepare}\nprint(flush=True)\ninput()\n{act}\nassert {check}\n"
+    return subprocess.Popen([sys.executable, "-c", code, view.path("STICK")], text=True,
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def hold(pid, what):
+    """strace that lets every thread of the process stop for a while at such a call's end or, before
+    a reply, at its beginning."""
+    delay = "delay_enter" if what == "writev" else "delay_exit"
+    strace = subprocess.Popen(["strace", "-f", "-qq", "-e", f"trace={what}", "-e",
+                               f"inject={what}:{delay}=20000000", "-o", "/dev/null",
+                               "-p", str(pid)],
+                              stderr=subprocess.PIPE, text=True)
+
+    def traced():
+        assert strace.poll() is None, strace.stderr.read()
+        status = [open(f"/proc/{pid}/task/{task}/status", encoding="ascii").read()
+                  for task in os.listdir(f"/proc/{pid}/task")]
+        return all(f"TracerPid:\t{strace.pid}\n" in text for text in status)
+    until("strace holds every thread", traced, 15)
+    return strace
+
+
+def stopped(pid):
+    """The threads that a tracer has stopped."""
+    found = set()
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii") as stat:
+            if stat.read().rpartition(")")[2].split()[0] == "t":
+                found.add(task)
+    return found
+
+
+def held(pid):
+    """Whether one has stopped for long: strace looks at the others' calls only for a moment."""
+    tasks = stopped(pid)
+    for _ in range(5):
+        time.sleep(0.02)
+        tasks &= stopped(pid)
+    return tasks
+
+
+def killed_in(view, what, case):
+    """Does it with a server that is killed in that call of its own."""
+    worker = in_view(view, *case)
+    worker.stdout.readline()
+    server = view.server_pid()
+    strace = hold(server, what)
+    try:
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+        until(f"the server is in {what}", lambda: held(server))
+        os.kill(server, signal.SIGKILL)
+        strace.kill()  # it would hold the threads at their exit, too
+        _, told = worker.communicate(timeout=40)
+        assert worker.returncode == 0, told
+    finally:
+        worker.kill()
+        strace.kill()
+        worker.wait()
+        strace.wait()
+
+
+@pytest.fixture
+def stick(daemon, loopdev):
+    disk = loopdev(label="STICK").plug()
+    return daemon(disk).wait_for("STICK"), disk
+
+
+def left_nothing(view, disk):
+    """No file is left open: it can be ejected, and the filesystem is whole."""
+    until("ejected", lambda: view.eject("STICK", check=False).returncode == 0)
+    disk.unplug()
+    view.wait_for()
+    disk.wait_unplugged()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_done_but_not_noted(stick, name):
+    view, disk = stick
+    call, *case = CASES[name]
+    killed_in(view, call, case)
+    left_nothing(view, disk)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_noted_but_not_answered(stick, name):
+    view, disk = stick
+    _, *case = CASES[name]
+    killed_in(view, "writev", case)
+    left_nothing(view, disk)
+
+
+def test_files_without_a_name(stick):
+    """Deleted files, O_TMPFILE and a deleted directory go on in the next server."""
+    view, disk = stick
+    os.mkdir(view.path("STICK", "d"))
+    with open(view.path("STICK", "f"), "w+b", buffering=0) as file:
+        nameless = os.open(view.path("STICK"), os.O_TMPFILE | os.O_RDWR)
+        directory = os.open(view.path("STICK", "d"), os.O_RDONLY)
+        os.unlink(view.path("STICK", "f"))
+        os.rmdir(view.path("STICK", "d"))
+        for turn in range(3):
+            server = view.server_pid()
+            os.kill(server, signal.SIGKILL)
+            until("a new server", lambda server=server: server not in view.pids())
+            assert file.write(b"0123456789") == 10
+            assert os.pwrite(nameless, b"abc", turn) == 3
+            assert os.fstat(file.fileno()).st_nlink == 0
+            assert os.fstat(directory).st_nlink == 0
+            assert os.listdir(directory) == []
+        assert os.pread(nameless, 9, 0) == b"aaabc"
+        os.link(f"/proc/self/fd/{nameless}", view.path("STICK", "named"),
+                src_dir_fd=directory)  # else Python does not follow the link
+        os.close(nameless)
+        os.close(directory)
+        assert os.pread(file.fileno(), 40, 0) == b"0123456789" * 3
+    with open(view.path("STICK", "named"), "rb") as file:
+        assert file.read() == b"aaabc"
+    left_nothing(view, disk)
