@@ -53,7 +53,7 @@ int access_check(const struct request *req, int dir_fd, int mask)
 	(void)syscall(SYS_setgroups, count, groups);
 	creds_drop(req);
 	allowed = syscall(SYS_faccessat2, dir_fd, "", mask, AT_EMPTY_PATH | AT_EACCESS) == 0;
-	(void)syscall(SYS_setgroups, 0, NULL);
+	access_leave_group();
 	creds_restore();
 	return allowed ? 0 : -EACCES;
 }
@@ -70,4 +70,14 @@ bool access_in_group(const struct request *req, uint32_t gid)
 		if (groups[i] == gid)
 			return true;
 	return false;
+}
+
+void access_join_group(uint32_t gid)
+{
+	(void)syscall(SYS_setgroups, 1, &gid);
+}
+
+void access_leave_group(void)
+{
+	(void)syscall(SYS_setgroups, 0, NULL);
 }

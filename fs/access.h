@@ -20,3 +20,7 @@ int access_check(const struct request *req, int dir_fd, int mask);
  * as far as they can be seen in /proc.
  */
 bool access_in_group(const struct request *req, uint32_t gid);
+
+/* Makes the calling thread a member of a group besides its filesystem gid, until it leaves. */
+void access_join_group(uint32_t gid);
+void access_leave_group(void);

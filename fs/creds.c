@@ -90,7 +90,7 @@ void creds_assume(const struct request *req, const struct medium *m, bool keep_s
 	assume(uid, gid, keep_setid);
 }
 
-void creds_chown(const struct request *req, const struct medium *m, uint32_t group)
+void creds_lose_setid(const struct request *req, const struct medium *m, uint32_t group)
 {
 	creds_assume(req, m, false);
 	assume(current.uid, group, false);

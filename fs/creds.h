@@ -20,10 +20,11 @@ int creds_thread_start(void);
 void creds_assume(const struct request *req, const struct medium *m, bool keep_setid);
 
 /*
- * For a chown by the caller: without CAP_FSETID, but as a member of the file's group if the caller
- * is one, since that decides about set-id bits.
+ * For a call in which the real filesystem takes set-id bits away as it would from this caller:
+ * without CAP_FSETID, but as a member of the file's group if the caller is one, since that
+ * decides about set-id bits.
  */
-void creds_chown(const struct request *req, const struct medium *m, uint32_t group);
+void creds_lose_setid(const struct request *req, const struct medium *m, uint32_t group);
 
 /* As creds_assume() for a new file, with the caller's umask; the kernel has dealt with set-id bits.
  */

@@ -22,6 +22,11 @@ void op_statfs(struct request *req, struct medium *m, const struct node_info *no
  * setattr_should_drop_suidgid() would (fs/attr.c). fd, name: as for fstatat(). 0 or -errno.
  */
 int setid_kill(struct request *req, const struct stat *st, int fd, const char *name);
+/*
+ * The caller's rights for a call that changes a file, and in which (lose) the real filesystem
+ * takes set-id bits away where it would from the caller. fd, name: as for fstatat(). 0 or -errno.
+ */
+int setid_creds(struct request *req, struct medium *m, int fd, const char *name, bool lose);
 /* proxy_lookup.c */
 void op_lookup(struct request *req, struct medium *m, const struct node_info *node);
 void op_readlink(struct request *req, struct medium *m, const struct node_info *node);

@@ -82,7 +82,24 @@ static int set_mode(const struct place *p, uint32_t mode)
 	return fchmodat(AT_FDCWD, path, mode & 07777, 0) < 0 ? -errno : 0;
 }
 
-/* The real filesystem takes set-id bits away as it would from this caller. */
+int setid_creds(struct request *req, struct medium *m, int fd, const char *name, bool lose)
+{
+	struct stat st = {0};
+
+	if (lose && fstatat(fd, name, &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (!(st.st_mode & (S_ISUID | S_ISGID)))
+		creds_assume(req, m, true);
+	else
+		creds_lose_setid(req, m,
+				 access_in_group(req, st.st_gid) ? st.st_gid : req->head->gid);
+	return 0;
+}
+
+/*
+ * The real filesystem takes set-id bits away as it would from this caller, whose membership counts
+ * in the old group (setattr_should_drop_sgid()) and in the new one (setattr_copy()).
+ */
 static int set_owner(struct request *req, struct medium *m, const struct place *p,
 		     const struct fuse_setattr_in *in)
 {
@@ -90,19 +107,22 @@ static int set_owner(struct request *req, struct medium *m, const struct place *
 	gid_t gid = in->valid & FATTR_GID ? in->gid : (gid_t)-1;
 	uint32_t owner_uid;
 	uint32_t owner_gid;
-
-	struct stat st;
+	bool joins;
 	int r;
 
 	if (medium_owner(m, &owner_uid,
 			 &owner_gid)) /* accepted and ignored: the owner is a matter of the view */
 		return 0;
-	if (fstatat(p->fd, p->name, &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
-	if (req->head->uid != 0)
-		creds_chown(req, m, access_in_group(req, st.st_gid) ? st.st_gid : req->head->gid);
+	r = setid_creds(req, m, p->fd, p->name, req->head->uid != 0);
+	if (r < 0)
+		return r;
+	joins = req->head->uid != 0 && in->valid & FATTR_GID && access_in_group(req, in->gid);
+	if (joins)
+		access_join_group(in->gid);
 	r = fchownat(p->fd, p->name, uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0 ? -errno
 											: 0;
+	if (joins)
+		access_leave_group();
 	creds_assume(req, m, true);
 	return r;
 }
@@ -114,16 +134,9 @@ static int set_size(struct request *req, struct medium *m, const struct node_inf
 	struct file *f = NULL;
 	int r;
 
-	creds_assume(req, m, true);
-	if (in->valid & FATTR_KILL_SUIDGID) {
-		struct stat st;
-
-		r = resolve_stat(m, node, &st);
-		if (r == 0)
-			r = setid_kill(req, &st, p->fd, p->name);
-		if (r < 0)
-			return r;
-	}
+	r = setid_creds(req, m, p->fd, p->name, in->valid & FATTR_KILL_SUIDGID);
+	if (r < 0)
+		return r;
 	if (in->valid & FATTR_FH) {
 		r = files_get(&m->view->files, in->fh, &f);
 		if (r < 0)

@@ -157,20 +157,16 @@ static ssize_t write_out(struct request *req, struct medium *m, struct file *f,
 	const char *data = req->body + sizeof(*in);
 	bool mapped = in->write_flags & FUSE_WRITE_CACHE;
 	int fd = in->flags & O_DIRECT && !mapped ? file_direct_fd(&req->view->files, f) : f->fd;
-	struct stat st;
 	int r;
 
 	if (req->body_size - sizeof(*in) < in->size)
 		return -EINVAL;
 	if (fd < 0)
 		return fd;
-	creds_assume(req, m, true);
+	r = setid_creds(req, m, fd, "", in->write_flags & FUSE_WRITE_KILL_SUIDGID);
+	if (r < 0)
+		return r;
 	medium_written(m);
-	if (in->write_flags & FUSE_WRITE_KILL_SUIDGID && fstat(fd, &st) == 0) {
-		r = setid_kill(req, &st, fd, "");
-		if (r < 0)
-			return r;
-	}
 	if (mapped)
 		return write_mapped(fd, data, in->size, (off_t)in->offset);
 	return write_all(fd, data, in->size, (off_t)in->offset);

@@ -61,24 +61,37 @@ static int file_register(struct request *req, struct medium *m, uint64_t nodeid,
 	return 0;
 }
 
-/* O_TRUNC also works on a file that is opened for reading only, or for neither (mode 3). */
+/*
+ * O_TRUNC also works on a file that is opened for reading only, or for neither (mode 3). Not by
+ * truncate(2), which leaves the times of an empty file as they are on some filesystems.
+ */
+static int truncate_readonly(int fd, int flags)
+{
+	char path[40];
+	int again;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, flags | O_TRUNC | O_CLOEXEC);
+	if (again < 0)
+		return -errno;
+	close_fd(again);
+	return 0;
+}
+
 static int truncate_opened(struct request *req, struct medium *m, int fd,
 			   const struct fuse_open_in *in, int flags)
 {
-	struct stat st;
-	char path[40];
-	int r;
+	int r = setid_creds(req, m, fd, "", in->open_flags & FUSE_OPEN_KILL_SUIDGID);
 
+	if (r < 0)
+		return r;
 	medium_written(m);
-	if (in->open_flags & FUSE_OPEN_KILL_SUIDGID && fstat(fd, &st) == 0) {
-		r = setid_kill(req, &st, fd, "");
-		if (r < 0)
-			return r;
-	}
 	if ((flags & O_ACCMODE) == O_WRONLY || (flags & O_ACCMODE) == O_RDWR)
-		return ftruncate(fd, 0) < 0 ? -errno : 0;
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return truncate(path, 0) < 0 ? -errno : 0;
+		r = ftruncate(fd, 0) < 0 ? -errno : 0;
+	else
+		r = truncate_readonly(fd, flags);
+	creds_assume(req, m, true); /* the backing is registered with these: see strip_setid() */
+	return r;
 }
 
 static int open_node(struct request *req, struct medium *m, const struct node_info *node,
