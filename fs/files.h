@@ -32,6 +32,8 @@ struct file {
 	int fd;		  /* -EBADF after a restart of the server, until it is needed */
 	int direct_fd;	  /* the same with O_DIRECT, once it was asked for; or -EBADF */
 	int backing_id;	  /* 0: through us */
+	/* The last write, by O_DIRECT and past the end, was refused. */
+	_Atomic bool direct_refused;
 	/* What was read ahead of a directory; taken out while a request uses it (proxy_dir.c). */
 	struct dir_stream *_Atomic stream;
 };

@@ -127,6 +127,18 @@ static int set_owner(struct request *req, struct medium *m, const struct place *
 	return r;
 }
 
+/*
+ * Not a truncation that somebody asked for: after an O_DIRECT write that failed, the kernel sends
+ * one to the size that the file has had all the time (fs/fuse/file.c, fuse_direct_IO).
+ */
+static bool size_restored(struct file *f, uint64_t size)
+{
+	struct stat st;
+
+	return atomic_exchange(&f->direct_refused, false) && fstat(f->fd, &st) == 0 &&
+	       (uint64_t)st.st_size == size;
+}
+
 static int set_size(struct request *req, struct medium *m, const struct node_info *node,
 		    const struct place *p, const struct fuse_setattr_in *in)
 {
@@ -142,7 +154,9 @@ static int set_size(struct request *req, struct medium *m, const struct node_inf
 		if (r < 0)
 			return r;
 	}
-	if (f && f->fd >= 0 && f->writer) {
+	if (f && size_restored(f, in->size)) {
+		r = 0;
+	} else if (f && f->fd >= 0 && f->writer) {
 		r = ftruncate(f->fd, (off_t)in->size) < 0 ? -errno : 0;
 	} else {
 		place_path(p, path, sizeof(path));

@@ -151,12 +151,35 @@ static ssize_t write_mapped(int fd, const char *data, size_t size, off_t offset)
 	return n;
 }
 
+/*
+ * A file that was append-only when it was opened has an fd with O_APPEND (proxy_open.c): pwrite()
+ * would take no notice of the offset. Once the file is not append-only any more that can go.
+ */
+static int heed_offset(const struct file *f, int fd, bool mapped)
+{
+	int r = 0;
+
+	if (f->flags & O_APPEND)
+		r = fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_APPEND) < 0 ? -errno : 0;
+	return mapped ? r : 0; /* otherwise the end is where the caller appends */
+}
+
+/* An O_DIRECT write past the end was refused: the kernel restores the size now (set_size()). */
+static void direct_refused(struct file *f, int fd, const struct fuse_write_in *in)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && in->offset + in->size > (uint64_t)st.st_size)
+		f->direct_refused = true;
+}
+
 static ssize_t write_out(struct request *req, struct medium *m, struct file *f,
 			 const struct fuse_write_in *in)
 {
 	const char *data = req->body + sizeof(*in);
 	bool mapped = in->write_flags & FUSE_WRITE_CACHE;
 	int fd = in->flags & O_DIRECT && !mapped ? file_direct_fd(&req->view->files, f) : f->fd;
+	ssize_t n;
 	int r;
 
 	if (req->body_size - sizeof(*in) < in->size)
@@ -166,10 +189,17 @@ static ssize_t write_out(struct request *req, struct medium *m, struct file *f,
 	r = setid_creds(req, m, fd, "", in->write_flags & FUSE_WRITE_KILL_SUIDGID);
 	if (r < 0)
 		return r;
+	r = heed_offset(f, fd, mapped);
+	if (r < 0)
+		return r;
 	medium_written(m);
 	if (mapped)
 		return write_mapped(fd, data, in->size, (off_t)in->offset);
-	return write_all(fd, data, in->size, (off_t)in->offset);
+	f->direct_refused = false;
+	n = write_all(fd, data, in->size, (off_t)in->offset);
+	if (n < 0 && in->flags & O_DIRECT)
+		direct_refused(f, fd, in);
+	return n;
 }
 
 void op_write(struct request *req, struct medium *m, const struct node_info *node)
