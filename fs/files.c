@@ -39,8 +39,7 @@ struct open_node *open_node_need(struct files *files, uint32_t node)
 	return n;
 }
 
-/* Frees the node's entry if nothing is open and it is not deleted. */
-static void node_settle(struct open_node *n)
+void open_node_settle(struct open_node *n)
 {
 	if (!list_empty(&n->files) || n->deleted || n->backing_users)
 		return;
@@ -117,8 +116,7 @@ static void backing_leave(struct files *files, struct open_node *n, const struct
 	}
 }
 
-/* Writes a record. Returns its generation and index, 0 and -errno in *ret_index without one. */
-static uint32_t record_add(struct files *files, const struct file_record *what, int64_t *ret_index)
+uint32_t files_record_add(struct files *files, const struct file_record *what, int64_t *ret_index)
 {
 	struct store_header *header = files->store->header;
 	struct file_record *rec;
@@ -151,12 +149,11 @@ static int file_record_add(struct files *files, struct file *f)
 		.kind = f->directory ? RECORD_DIRECTORY : RECORD_FILE,
 	};
 	int64_t index;
-	uint32_t generation = record_add(files, &rec, &index);
+	uint32_t generation = files_record_add(files, &rec, &index);
 
 	if (generation == 0)
 		return (int)index;
-	files->store->header->backing_seen =
-		MAX(files->store->header->backing_seen, f->backing_id);
+	files->store->header->backing_seen = MAX(files->store->header->backing_seen, f->backing_id);
 	f->handle = (uint64_t)generation << 32 | (uint32_t)index;
 	files->table[index] = f;
 	return 0;
@@ -199,7 +196,7 @@ int files_add(struct files *files, const struct files_add *add, struct file **re
 		f->refs++; /* the kernel's */
 		list_append(&n->files, &f->link);
 	} else if (n) {
-		node_settle(n);
+		open_node_settle(n);
 	}
 	pthread_mutex_unlock(&files->lock);
 	if (r < 0) {
@@ -324,6 +321,7 @@ void files_release(struct files *files, uint64_t handle)
 	struct open_node *n;
 	struct file *f;
 
+	files_remember_deleted(files, handle);
 	pthread_mutex_lock(&files->lock);
 	f = handle_find(files, handle);
 	if (f) {
@@ -334,7 +332,7 @@ void files_release(struct files *files, uint64_t handle)
 		files->table[(uint32_t)handle] = NULL;
 		slab_free(files_records(files), (uint32_t)handle);
 		list_remove(&f->link);
-		node_settle(n);
+		open_node_settle(n);
 	}
 	pthread_mutex_unlock(&files->lock);
 	if (f)
@@ -391,123 +389,6 @@ bool files_node_written(struct files *files, uint32_t node)
 	}
 	pthread_mutex_unlock(&files->lock);
 	return written;
-}
-
-/* Keeps the fd, and a record of it for who comes after us. */
-static void deleted_keep(struct files *files, struct open_node *n, int fd, uint16_t slot)
-{
-	const struct file_record rec = {
-		.node = n->index, .fd = fd, .slot = slot, .kind = RECORD_DELETED};
-	int64_t index;
-
-	n->deleted_fd = fd;
-	if (record_add(files, &rec, &index))
-		n->deleted_record = (uint32_t)index;
-}
-
-void files_set_deleted(struct files *files, uint32_t node, uint16_t slot, const struct stat *st,
-		       int fd)
-{
-	struct open_node *n;
-
-	pthread_mutex_lock(&files->lock);
-	n = open_node_need(files, node);
-	if (n) {
-		n->deleted = true;
-		n->deleted_attr = *st;
-		if (n->deleted_fd < 0 && fd >= 0)
-			deleted_keep(files, n, TAKE_FD(fd), slot);
-	}
-	pthread_mutex_unlock(&files->lock);
-	close_fd(fd);
-}
-
-int files_set_deleted_attr(struct files *files, uint32_t node, const struct stat *st)
-{
-	struct open_node *n;
-	bool deleted;
-
-	pthread_mutex_lock(&files->lock);
-	n = open_node_find(files, node);
-	deleted = n && n->deleted;
-	if (deleted)
-		n->deleted_attr = *st;
-	pthread_mutex_unlock(&files->lock);
-	return deleted ? 0 : -ENOENT;
-}
-
-int files_deleted_attr(struct files *files, uint32_t node, struct stat *ret_st)
-{
-	struct open_node *n;
-	bool deleted;
-
-	pthread_mutex_lock(&files->lock);
-	n = open_node_find(files, node);
-	deleted = n && n->deleted && n->deleted_attr.st_mode;
-	if (deleted)
-		*ret_st = n->deleted_attr;
-	pthread_mutex_unlock(&files->lock);
-	return deleted ? 0 : -ENOENT;
-}
-
-static int deleted_take(struct files *files, struct open_node *n)
-{
-	if (n->deleted_record != SLAB_NONE)
-		slab_free(files_records(files), n->deleted_record);
-	n->deleted_record = SLAB_NONE;
-	return TAKE_FD(n->deleted_fd);
-}
-
-/* The fd of one such node, with the node's index; -EBADF when there is none left. */
-static int deleted_next(struct files *files, uint16_t slot, uint32_t *ret_node)
-{
-	struct slab *slab = files_records(files);
-	int fd = -EBADF;
-
-	pthread_mutex_lock(&files->lock);
-	for (uint32_t i = 0; i < slab->chunk_count * slab->per_chunk && fd < 0; i++) {
-		const struct file_record *rec = slab_find(slab, i);
-		struct open_node *n;
-
-		if (!rec || rec->kind != RECORD_DELETED || rec->slot != slot)
-			continue;
-		*ret_node = rec->node;
-		n = open_node_find(files, rec->node);
-		assert(n);
-		fd = deleted_take(files, n);
-	}
-	pthread_mutex_unlock(&files->lock);
-	return fd;
-}
-
-void files_drop_deleted(struct files *files, uint16_t slot)
-{
-	uint32_t node;
-	int fd;
-
-	while ((fd = deleted_next(files, slot, &node)) >= 0) {
-		struct stat st;
-
-		if (fstat(fd, &st) == 0)
-			(void)files_set_deleted_attr(files, node, &st);
-		close_fd(fd);
-	}
-}
-
-void files_forget_node(struct files *files, uint32_t node)
-{
-	struct open_node *n;
-	int fd = -EBADF;
-
-	pthread_mutex_lock(&files->lock);
-	n = open_node_find(files, node);
-	if (n) {
-		n->deleted = false;
-		fd = deleted_take(files, n);
-		node_settle(n);
-	}
-	pthread_mutex_unlock(&files->lock);
-	close_fd(fd);
 }
 
 #define ABANDON_BATCH 64

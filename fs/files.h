@@ -24,7 +24,7 @@ struct file {
 	int flags;	       /* of open(2), as it was opened; fd itself is without O_DIRECT */
 	bool directory;
 	bool writer;
-	uint64_t request;      /* that opened it: see files_undo() */
+	uint64_t request; /* that opened it: see files_undo() */
 	unsigned refs;	  /* under files->lock */
 	bool abandoned;	  /* the medium is gone: nothing but EIO; under files->lock */
 	bool released;	  /* the kernel's reference is gone; under files->lock */
@@ -45,11 +45,12 @@ struct open_node {
 	struct list files;
 	int backing_id; /* 0: none */
 	unsigned backing_users;
-	unsigned cached_users; /* opens without passthrough: the two never mix on one inode */
-	int deleted_fd;	       /* O_PATH of a deleted directory or other link, or -EBADF */
+	unsigned cached_users;	 /* opens without passthrough: the two never mix on one inode */
+	int deleted_fd;		 /* O_PATH of a deleted directory or other link, or -EBADF */
 	uint32_t deleted_record; /* of that fd in the store, or SLAB_NONE */
 	bool deleted;
 	struct stat deleted_attr;
+	struct timespec deleted_birth; /* zero: not known */
 };
 
 #define FILES_BUCKETS 1024
@@ -136,6 +137,15 @@ void files_set_deleted(struct files *files, uint32_t node, uint16_t slot, const 
 		       int fd);
 /* Changes them for who still holds the file by an O_PATH fd. Returns 0 or -ENOENT. */
 int files_set_deleted_attr(struct files *files, uint32_t node, const struct stat *st);
+/*
+ * Before a file is closed: if it is deleted, an O_PATH fd will go on to show what it was at last.
+ * May block on the device.
+ */
+void files_remember_deleted(struct files *files, uint64_t handle);
+/* The time of birth of a deleted file, which struct stat does not have. */
+void files_set_deleted_birth(struct files *files, uint32_t node, struct timespec birth);
+/* Returns 0, or -ENOENT when it is not known. */
+int files_deleted_birth(struct files *files, uint32_t node, struct timespec *ret_birth);
 /* Returns 0, or -ENOENT when the node is not known as deleted. */
 int files_deleted_attr(struct files *files, uint32_t node, struct stat *ret_st);
 /*

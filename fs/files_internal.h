@@ -32,6 +32,12 @@ struct open_node *open_node_find(struct files *files, uint32_t node);
 /* The same, made if need be; NULL without memory. */
 struct open_node *open_node_need(struct files *files, uint32_t node);
 
+/* Frees the entry if nothing is open and the node is not deleted. */
+void open_node_settle(struct open_node *node);
+
+/* Writes a record. Returns its generation and index, or 0 and in *ret_index -errno. */
+uint32_t files_record_add(struct files *files, const struct file_record *what, int64_t *ret_index);
+
 /* Makes room for a handle with this index. Returns 0 or -ENOMEM. */
 int files_table_fit(struct files *files, uint32_t index);
 

@@ -166,8 +166,7 @@ static struct request *gate_next(struct medium *m)
 	if (m->state != GATE_OPEN || list_empty(&m->waiting) ||
 	    m->running_count >= LIMIT_MEDIUM_THREADS)
 		return NULL;
-	req = m->repairs > 0 ? next_repair(m)
-			     : CONTAINER_OF(m->waiting.next, struct request, link);
+	req = m->repairs > 0 ? next_repair(m) : CONTAINER_OF(m->waiting.next, struct request, link);
 	if (!req)
 		return NULL;
 	list_remove(&req->link);

@@ -28,17 +28,26 @@ void op_getattr(struct request *req, struct medium *m, const struct node_info *n
 		reply_attr(req, m, node, &st);
 }
 
-/* statx of the place of a node; the time of birth is all that stat() does not have. */
-static int statx_of(struct medium *m, const struct node_info *node, unsigned mask,
-		    struct statx *ret_sx)
+/* The time of birth, which is all that stat() does not have. Returns 0 or -errno. */
+static int birth_of(struct medium *m, const struct node_info *node, struct wire_sx_time *ret_birth)
 {
 	_cleanup_place_ struct place p = PLACE_NONE;
+	struct timespec birth;
+	struct statx sx;
 	int r = resolve(m, node, &p);
 
+	if (r == -ESTALE && files_deleted_birth(&m->view->files, node->index, &birth) == 0) {
+		*ret_birth = (struct wire_sx_time){birth.tv_sec, (uint32_t)birth.tv_nsec};
+		return 0;
+	}
 	if (r < 0)
 		return r;
-	return statx(p.fd, p.name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, mask, ret_sx) < 0 ? -errno
-											  : 0;
+	if (statx(p.fd, p.name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BTIME, &sx) < 0)
+		return -errno;
+	if (!(sx.stx_mask & STATX_BTIME))
+		return -ENODATA;
+	*ret_birth = (struct wire_sx_time){sx.stx_btime.tv_sec, sx.stx_btime.tv_nsec};
+	return 0;
 }
 
 void op_statx(struct request *req, struct medium *m, const struct node_info *node)
@@ -46,23 +55,17 @@ void op_statx(struct request *req, struct medium *m, const struct node_info *nod
 	const struct wire_statx_in *in = REQUEST_BODY(req, struct wire_statx_in);
 	struct wire_statx_out out = {.attr_valid = attr_valid_s(m, node)};
 	struct fuse_attr attr;
-	struct statx sx = {0};
 	struct stat st;
 	int r = in ? resolve_stat(m, node, &st) : -EINVAL;
 
-	if (r == 0 && statx_of(m, node, STATX_BTIME, &sx) < 0)
-		sx.stx_mask = 0; /* deleted: without a time of birth */
 	if (r < 0) {
 		(void)reply_error(req, r);
 		return;
 	}
 	attr_fill(m, node, &st, &attr);
 	attr_to_statx(&attr, &out.stat);
-	if (sx.stx_mask & STATX_BTIME) {
+	if (birth_of(m, node, &out.stat.btime) == 0)
 		out.stat.mask |= STATX_BTIME;
-		out.stat.btime.tv_sec = sx.stx_btime.tv_sec;
-		out.stat.btime.tv_nsec = sx.stx_btime.tv_nsec;
-	}
 	(void)reply_data(req, &out, sizeof(out));
 }
 

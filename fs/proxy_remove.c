@@ -13,7 +13,8 @@ struct victim {
 	bool gone;  /* it is its last name */
 	struct node_info node;
 	struct stat st;
-	int fd; /* O_PATH: where the file may live on without a name that we know */
+	struct timespec birth; /* where there is no fd, and zero where it is not known */
+	int fd;		       /* O_PATH: where the file may live on without a name that we know */
 };
 
 /*
@@ -23,6 +24,8 @@ struct victim {
 static void victim_catch(struct medium *m, const struct node_info *dir, int dir_fd,
 			 const char *name, bool leaves, struct victim *v)
 {
+	struct statx sx;
+
 	*v = (struct victim){.fd = -EBADF};
 	if (nodes_find_name(&m->view->nodes, dir->index, name, &v->node) < 0)
 		return;
@@ -34,6 +37,9 @@ static void victim_catch(struct medium *m, const struct node_info *dir, int dir_
 		nodes_set_flags(&m->view->nodes, v->node.index, NODE_LEAVING, 0);
 	if (!S_ISREG(v->st.st_mode) || v->st.st_nlink > 1)
 		v->fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	else if (statx(dir_fd, name, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &sx) == 0 &&
+		 sx.stx_mask & STATX_BTIME)
+		v->birth = (struct timespec){sx.stx_btime.tv_sec, sx.stx_btime.tv_nsec};
 }
 
 /* The name is gone: the node loses it, and with the last one becomes a deleted file. */
@@ -50,6 +56,7 @@ static void victim_bury(struct medium *m, const struct node_info *dir, const cha
 		(void)clock_gettime(CLOCK_REALTIME_COARSE, &v->st.st_ctim);
 		nodes_set_flags(&m->view->nodes, v->node.index, NODE_NAMELESS, 0);
 		files_set_deleted(&m->view->files, v->node.index, m->slot, &v->st, TAKE_FD(v->fd));
+		files_set_deleted_birth(&m->view->files, v->node.index, v->birth);
 	}
 	if (v->known)
 		nodes_unpin(&m->view->nodes, v->node.index);
@@ -220,7 +227,8 @@ static bool renamed_before(struct request *req, const struct renaming *rn, int f
 	for (size_t i = 0; i < STORE_INTENTS; i++) {
 		if (intents[i].unique != request_unique(req))
 			continue;
-		before = intents[i].ino && fstatat(from_fd, rn->from, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		before = intents[i].ino &&
+			 fstatat(from_fd, rn->from, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 			 st.st_ino != intents[i].ino;
 		intents[i] = (struct store_intent){0};
 	}

@@ -51,8 +51,8 @@ struct view_events {
 };
 
 struct view_args {
-	int fuse_fd;  /* taken over */
-	int store_fd; /* taken over */
+	int fuse_fd;	 /* taken over */
+	int store_fd;	 /* taken over */
 	int previous_fd; /* taken over: see files_init() */
 	bool passthrough;
 	bool strict; /* close waits until the data is on the disk */

@@ -16,8 +16,8 @@
 #endif
 
 enum sandbox_profile {
-	SANDBOX_PROBE,	/* reads open fds and answers through a pipe: no capability, no new file */
-	SANDBOX_SERVER, /* the FUSE server: file operations under the medium roots it is given */
+	SANDBOX_PROBE,	 /* reads open fds and answers through a pipe: no capability, no new file */
+	SANDBOX_SERVER,	 /* the FUSE server: file operations under the medium roots it is given */
 	SANDBOX_FDSTORE, /* hands open fds over a socket: no capability, no file */
 };
 
@@ -25,8 +25,8 @@ enum sandbox_profile {
  * Keeps only those of the profile's capabilities that the process has (in all sets), sets
  * no_new_privs, and installs the profile's seccomp filter. Outside of it the server gets EPERM
  * (ENOSYS for clone3, so that the C library uses clone). The probe gets EACCES when it opens or
- * looks for a file, and is killed by anything else, as is the keeper of fds. The server can make threads, no processes.
- * Must be called while the process has one thread. Without seccomp in the kernel the rest is
- * done and *ret_filtered is false. Returns 0 or -errno.
+ * looks for a file, and is killed by anything else, as is the keeper of fds. The server can make
+ * threads, no processes. Must be called while the process has one thread. Without seccomp in the
+ * kernel the rest is done and *ret_filtered is false. Returns 0 or -errno.
  */
 int sandbox_enter(enum sandbox_profile profile, bool *ret_filtered);

@@ -6,9 +6,9 @@
 #include "base/util.h"
 
 struct server_args {
-	int fuse_fd;  /* /dev/fuse of the mounted connection */
-	int link_fd;  /* our end of the link */
-	int nodes_fd; /* memfd of the node table; also holds the saved INIT request */
+	int fuse_fd;	 /* /dev/fuse of the mounted connection */
+	int link_fd;	 /* our end of the link */
+	int nodes_fd;	 /* memfd of the node table; also holds the saved INIT request */
 	int fdstore_fd;	 /* our end of the pair by which the next server gets our open files */
 	int previous_fd; /* the end by which we get those of the one before, or -EBADF */
 	bool passthrough;
