@@ -1,0 +1,185 @@
+"""
+Inside a medium every operation behaves as on the real filesystem, down to what the filesystems do
+differently: each test does the same natively and through the view, and compares.
+"""
+
+import errno
+import fcntl
+import itertools
+import mmap
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from harness.disks import KERNEL_FILESYSTEMS
+from harness.wait import holds
+
+pytestmark = pytest.mark.data
+
+FSGETXATTR, FSSETXATTR = 0x801C581F, 0x401C5820
+GETFLAGS, SETFLAGS, APPEND_FLAG = 0x80086601, 0x40086602, 0x20
+OLD = 1_000_000_000
+OWNER, GROUPS = 1000, [1000, 2000]
+
+
+@pytest.fixture(params=KERNEL_FILESYSTEMS)
+def same(request, daemon, loopdev):
+    """Calls a function with a native directory and with one in the view; results must agree."""
+    reference, disk = (loopdev(request.param, label=label) for label in ("NATIVE", "STICK"))
+    view = daemon(disk, options=["--exec"])
+    disk.plug()
+    view.wait_for("STICK")
+
+    def run(function):
+        results = []
+        for top in (native, view.path("STICK")):
+            os.makedirs(os.path.join(top, "t"), exist_ok=True)
+            os.chmod(os.path.join(top, "t"), 0o777)
+            results.append(function(os.path.join(top, "t", "file")))
+        assert results[0] == results[1], f"native {results[0]}, view {results[1]}"
+        return results[0]
+
+    with reference.native() as native:
+        yield run
+
+
+def make(path, content=b"content", mode=0o666, owner=0):
+    with open(path, "wb") as file:
+        file.write(content)
+    os.chown(path, owner, owner)
+    os.chmod(path, mode)
+    return path
+
+
+def mode(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def by_owner(code, path):
+    """Python code run by an ordinary user, who is a member of two groups."""
+    subprocess.run([sys.executable, "-c", f"import fcntl, os, sys; path = sys.argv[1]; {code}", path],
+                   user=OWNER, group=GROUPS[0], extra_groups=GROUPS, check=True, timeout=60)
+
+
+def test_chown_by_the_owner(same):
+    """The setgid bit stays or goes with the caller's membership in the old and the new group."""
+    for bits, group in itertools.product([0o2666, 0o6666, 0o6777], GROUPS + [-1]):
+        def action(path, bits=bits, group=group):
+            make(path, mode=bits, owner=OWNER)
+            by_owner(f"os.chown(path, {OWNER}, {group})", path)
+            return mode(path)
+
+        assert same(action) & stat.S_ISUID == 0
+
+
+def test_flags_set_by_the_owner(same):
+    """Some filesystems take set-id bits away when the owner sets flags of a file."""
+    def action(path):
+        make(path, mode=0o6777, owner=OWNER)
+        by_owner(f"fd = os.open(path, os.O_RDONLY); data = bytearray(28);"
+                 f"fcntl.ioctl(fd, {FSGETXATTR}, data); fcntl.ioctl(fd, {FSSETXATTR}, data)", path)
+        return mode(path)
+
+    same(action)
+
+
+TRUNCATIONS = ("os.truncate(path, 0)", "os.ftruncate(os.open(path, os.O_WRONLY), 0)",
+               "os.open(path, os.O_WRONLY | os.O_TRUNC)", "os.open(path, os.O_RDONLY | os.O_TRUNC)")
+
+
+def test_truncation(same):
+    """Truncating a file that is empty already: the same set-id bits are lost, or none."""
+    for content, code in itertools.product([b"", b"content"], TRUNCATIONS):
+        def action(path, content=content, code=code):
+            make(path, content=content, mode=0o6777)
+            os.utime(path, (OLD, OLD))
+            by_owner(code, path)
+            return mode(path), os.stat(path).st_mtime == OLD
+
+        assert same(action)[0] == 0o777 or not content
+
+
+def test_refused_direct_write(same):
+    """An unaligned O_DIRECT write that is refused changes the times only where it does natively."""
+    def action(path):
+        make(path)
+        os.utime(path, (OLD, OLD))
+        descriptor = os.open(path, os.O_WRONLY | os.O_DIRECT)
+        with mmap.mmap(-1, 16384) as memory:
+            try:
+                result = os.pwritev(descriptor, [memoryview(memory)[:9999]], 0)
+            except OSError as error:
+                result = error.errno
+        os.close(descriptor)
+        return result, os.stat(path).st_mtime == OLD
+
+    assert same(action)[0] in (errno.EINVAL, 9999)
+
+
+def test_ftruncate_to_the_same_size(same):
+    """After a refused O_DIRECT write too, ftruncate() to the size it has is a change."""
+    def action(path):
+        make(path, content=bytes(4096))
+        descriptor = os.open(path, os.O_WRONLY | os.O_DIRECT)
+        with mmap.mmap(-1, 16384) as memory:
+            try:
+                os.pwritev(descriptor, [memoryview(memory)[:9999]], 0)
+            except OSError:
+                pass
+        os.utime(path, (OLD, OLD))
+        os.ftruncate(descriptor, os.stat(path).st_size)
+        os.close(descriptor)
+        return os.stat(path).st_mtime == OLD
+
+    assert same(action) is False
+
+
+def set_append_only(path, on):
+    descriptor = os.open(path, os.O_RDONLY)
+    flags = bytearray(8)
+    fcntl.ioctl(descriptor, GETFLAGS, flags)
+    value = int.from_bytes(flags, sys.byteorder)
+    value = value | APPEND_FLAG if on else value & ~APPEND_FLAG
+    fcntl.ioctl(descriptor, SETFLAGS, value.to_bytes(8, sys.byteorder))
+    os.close(descriptor)
+
+
+def test_mapping_of_what_was_append_only(same):
+    """A file opened while it was append-only: later a mapping of it writes where it should."""
+    def action(path):
+        make(path, content=b"x" * 2000)
+        set_append_only(path, True)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
+        set_append_only(path, False)
+        with mmap.mmap(descriptor, 2000) as memory:
+            memory[:5] = b"hello"
+            memory.flush()
+        os.write(descriptor, b"end")
+        os.close(descriptor)
+        with open(path, "rb") as file:
+            return file.read()
+
+    assert same(action) == b"hello" + b"x" * 1995 + b"end"
+
+
+def test_deleted_file_after_its_last_close(same):
+    """An O_PATH descriptor of a deleted file shows what was done to it until it was closed."""
+    def action(path):
+        make(path)
+        path_only = os.open(path, os.O_PATH)
+        descriptor = os.open(path, os.O_RDWR)
+        os.unlink(path)
+        os.fchmod(descriptor, 0o640)
+        os.write(descriptor, b"x" * 9000)
+        os.close(descriptor)
+        holds("the size is the last one", lambda: os.fstat(path_only).st_size == 9000, 0.2)
+        facts = os.fstat(path_only)
+        birth = subprocess.run(["stat", "-L", "-c", "%W", f"/proc/self/fd/{path_only}"],
+                               pass_fds=[path_only], stdout=subprocess.PIPE, check=True, timeout=60)
+        os.close(path_only)
+        return facts.st_nlink, stat.S_IMODE(facts.st_mode), int(birth.stdout) > 0
+
+    assert same(action) == (0, 0o640, True)
