@@ -217,6 +217,7 @@ extern const struct scene_set scenes_file, scenes_meta, scenes_dir;
 
 struct mark {
 	bool set;
+	ino_t ino;
 	struct timespec mtime, ctime;
 };
 
@@ -252,6 +253,26 @@ bool worker_is_top(const struct worker *w, int fd);
 bool worker_plain(const struct worker *w, int slot);
 /* Fills the buffer with the call's data. */
 void worker_fill(struct worker *w, const struct call *c);
+
+/* ---- fuse.c: what FUSE decides by itself; with --beyond-fuse none of these does a thing ---- */
+
+/* Whether a server cannot see how the memory of a transfer is aligned (O_DIRECT). */
+bool fuse_hides_memory(const struct worker *w, int fd);
+/*
+ * For a call that leaves set-id bits and capabilities if it changes nothing: they are there, and
+ * FUSE would take them away first. True: leave the call out; the result says so.
+ */
+bool fuse_strips_first(const struct worker *w, int fd, struct result *r);
+/* The same for a write; only O_DIRECT ones are refused for their position (-1: the file's). */
+bool fuse_strips_write(const struct worker *w, int fd, int64_t off, size_t len, struct result *r);
+/* Where to write: O_DIRECT at the end of a file always gives that position (-1: the file's). */
+int64_t fuse_write_pos(const struct worker *w, int fd, int64_t off, int rwf);
+/* Puts the position of a directory, which is the filesystem's business, back to the start. */
+void fuse_dir_start(const struct worker *w, int fd);
+/* Append-only, of which FUSE knows nothing. True: leave the call out; the result says so. */
+bool fuse_append_only(const struct worker *w, int fd, struct result *r);
+/* The call had nothing to do: that an immutable file refuses it all the same is no failure. */
+void fuse_nothing_done(const struct worker *w, struct result *r);
 
 void res_set(struct result *r, int64_t ret);
 void res_fmt(struct result *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

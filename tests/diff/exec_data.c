@@ -37,17 +37,9 @@ static void data_back(struct worker *w, const struct call *c, struct result *r, 
 		res_data(r, "data", buf, n);
 }
 
-/* A server cannot see how the memory of an O_DIRECT transfer is aligned. */
-static bool hidden_memory(const struct worker *w, const struct call *c)
-{
-	int flags = fcntl(worker_fd(w, c->slot), F_GETFL);
-
-	return !w->beyond_fuse && flags >= 0 && (flags & O_DIRECT);
-}
-
 static char *io_buf(const struct worker *w, const struct call *c, int64_t shift)
 {
-	return w->buf + (hidden_memory(w, c) ? 0 : shift);
+	return w->buf + (fuse_hides_memory(w, worker_fd(w, c->slot)) ? 0 : shift);
 }
 
 static void x_read(struct worker *w, const struct call *c, struct result *r)
@@ -67,7 +59,7 @@ static void x_pread(struct worker *w, const struct call *c, struct result *r)
 /* Splits the buffer in three, one of them empty. */
 static int vectors(const struct worker *w, const struct call *c, size_t len, struct iovec iov[3])
 {
-	size_t part = hidden_memory(w, c) ? 0 : len / 3;
+	size_t part = fuse_hides_memory(w, worker_fd(w, c->slot)) ? 0 : len / 3;
 
 	iov[0] = (struct iovec){w->buf, part};
 	iov[1] = (struct iovec){w->buf + part, 0};
@@ -108,13 +100,25 @@ static void g_write(struct gen *g, struct call *c)
 	c->n[0] = c->n[1];
 }
 
+/* Puts the position right, and says whether the write is to be left out. */
+static bool left_out(const struct worker *w, const struct call *c, struct result *r, int64_t *off,
+		     int rwf)
+{
+	int fd = worker_fd(w, c->slot);
+
+	*off = fuse_write_pos(w, fd, *off, rwf);
+	return fuse_strips_write(w, fd, *off, c->data_len, r);
+}
+
 static void x_write(struct worker *w, const struct call *c, struct result *r)
 {
 	char *buf = io_buf(w, c, c->n[0]);
+	int64_t off = -1;
 
 	worker_fill(w, c);
 	memmove(buf, w->buf, c->data_len);
-	res_set(r, write(worker_fd(w, c->slot), buf, c->data_len));
+	if (!left_out(w, c, r, &off, 0))
+		res_set(r, write(worker_fd(w, c->slot), buf, c->data_len));
 }
 
 static void g_pwrite(struct gen *g, struct call *c)
@@ -126,17 +130,22 @@ static void g_pwrite(struct gen *g, struct call *c)
 
 static void x_pwrite(struct worker *w, const struct call *c, struct result *r)
 {
+	int64_t off = c->n[0];
+
 	worker_fill(w, c);
-	res_set(r, pwrite(worker_fd(w, c->slot), w->buf, c->data_len, c->n[0]));
+	if (!left_out(w, c, r, &off, 0))
+		res_set(r, pwrite(worker_fd(w, c->slot), w->buf, c->data_len, off));
 }
 
 static void x_writev(struct worker *w, const struct call *c, struct result *r)
 {
 	struct iovec iov[3];
 	int n = vectors(w, c, c->data_len, iov);
+	int64_t off = -1;
 
 	worker_fill(w, c);
-	res_set(r, writev(worker_fd(w, c->slot), iov, n));
+	if (!left_out(w, c, r, &off, 0))
+		res_set(r, writev(worker_fd(w, c->slot), iov, n));
 }
 
 static void g_pwritev2(struct gen *g, struct call *c)
@@ -155,9 +164,11 @@ static void x_pwritev2(struct worker *w, const struct call *c, struct result *r)
 {
 	struct iovec iov[3];
 	int n = vectors(w, c, c->data_len, iov);
+	int64_t off = c->n[0];
 
 	worker_fill(w, c);
-	res_set(r, pwritev2(worker_fd(w, c->slot), iov, n, c->n[0], (int)c->n[1]));
+	if (!left_out(w, c, r, &off, (int)c->n[1]))
+		res_set(r, pwritev2(worker_fd(w, c->slot), iov, n, off, (int)c->n[1]));
 }
 
 /* Transfers to and from an address that is not mapped. */
@@ -246,7 +257,7 @@ static void x_seek_data(struct worker *w, const struct call *c, struct result *r
 		valid = at >= off && at < st.st_size && all_zero(w, fd, off, at);
 	else
 		valid = off < 0 || off >= st.st_size || all_zero(w, fd, off, st.st_size);
-	if (off >= 0 && off < st.st_size && r->err == ENXIO)
+	if (off < st.st_size && r->err == ENXIO)
 		r->ret = r->err = 0;
 	res_fmt(r, " valid=%d", valid);
 	(void)lseek(fd, 0, SEEK_SET);

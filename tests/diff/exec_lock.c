@@ -55,6 +55,7 @@ static void lock_call(struct worker *w, const struct call *c, struct result *r, 
 		.l_len = c->n[3],
 	};
 
+	fuse_dir_start(w, worker_fd(w, c->slot));
 	res_set(r, fcntl(worker_fd(w, c->slot), cmd, &fl));
 	if (r->ret < 0 || !get)
 		return;

@@ -50,7 +50,10 @@ static void g_fallocate(struct gen *g, struct call *c)
 
 static void x_fallocate(struct worker *w, const struct call *c, struct result *r)
 {
-	res_set(r, fallocate(worker_fd(w, c->slot), (int)c->n[0], c->n[1], c->n[2]));
+	int fd = worker_fd(w, c->slot);
+
+	if (!fuse_strips_first(w, fd, r))
+		res_set(r, fallocate(fd, (int)c->n[0], c->n[1], c->n[2]));
 }
 
 static void g_copy(struct gen *g, struct call *c)
@@ -63,14 +66,28 @@ static void g_copy(struct gen *g, struct call *c)
 	c->n[3] = gen_chance(g, 2);
 }
 
+/* Is there nothing at that position? */
+static bool copies_nothing(int fd, off64_t from, int64_t len)
+{
+	off64_t at = from == -1 ? lseek(fd, 0, SEEK_CUR) : from;
+	struct stat st;
+
+	return len == 0 || (fstat(fd, &st) == 0 && at >= st.st_size);
+}
+
 /* An offset of -1 means the file's own position. */
 static void x_copy_file_range(struct worker *w, const struct call *c, struct result *r)
 {
 	int in = worker_fd(w, c->slot), out = worker_fd(w, c->slot2);
 	off64_t from = c->n[0], to = c->n[1];
+	bool nothing;
 
+	fuse_dir_start(w, in);
+	nothing = copies_nothing(in, from, c->n[2]);
 	res_set(r, copy_file_range(in, from == -1 ? NULL : &from, out, to == -1 ? NULL : &to,
 				   c->n[2], (unsigned int)c->n[3]));
+	if (nothing)
+		fuse_nothing_done(w, r);
 	res_fmt(r, " in=%lld out=%lld", (long long)from, (long long)to);
 }
 
@@ -96,6 +113,7 @@ static void x_sendfile(struct worker *w, const struct call *c, struct result *r)
 	off64_t from = c->n[0];
 	int in = worker_fd(w, c->slot), out = worker_fd(w, c->slot2);
 
+	fuse_dir_start(w, in);
 	res_set(r, sendfile(out, in, from == -1 ? NULL : &from, c->n[1]));
 	res_fmt(r, " from=%lld", (long long)from);
 }
@@ -111,6 +129,7 @@ static void x_sendfile_pipe(struct worker *w, const struct call *c, struct resul
 {
 	off64_t from = c->n[0];
 
+	fuse_dir_start(w, worker_fd(w, c->slot));
 	res_set(r, sendfile(w->pipe[1], worker_fd(w, c->slot), from == -1 ? NULL : &from, c->n[1]));
 	pipe_drain(w, r);
 }
@@ -119,6 +138,7 @@ static void x_splice_read(struct worker *w, const struct call *c, struct result 
 {
 	loff_t from = c->n[0];
 
+	fuse_dir_start(w, worker_fd(w, c->slot));
 	res_set(r, splice(worker_fd(w, c->slot), from == -1 ? NULL : &from, w->pipe[1], NULL,
 			  c->n[1], SPLICE_F_NONBLOCK));
 	pipe_drain(w, r);
@@ -164,8 +184,11 @@ static void map_file(struct worker *w, const struct call *c, struct result *r, i
 	off64_t off = c->n[0] * 4096;
 	size_t len = c->n[1], inside = 0;
 	struct stat st;
-	char *map = mmap(NULL, len, PROT_READ | PROT_WRITE, flags, fd, off);
+	char *map;
 
+	if (flags == MAP_SHARED && fuse_append_only(w, fd, r))
+		return;
+	map = mmap(NULL, len, PROT_READ | PROT_WRITE, flags, fd, off);
 	res_set(r, map == MAP_FAILED ? -1 : 0);
 	if (map == MAP_FAILED)
 		return;
@@ -189,6 +212,9 @@ static void map_store(struct worker *w, const struct call *c, struct result *r, 
 	memcpy(map, w->buf, n < c->data_len ? n : c->data_len);
 	if (c->n[2])
 		res_fmt(r, " msync=%d", msync(map, c->n[1], (int)c->n[2]));
+	/* whether the end of an unaligned transfer is allocated depends on the page cache */
+	if (fuse_hides_memory(w, worker_fd(w, c->slot)))
+		n &= ~4095ul;
 	got = pread(worker_fd(w, c->slot), w->buf, n, c->n[0] * 4096);
 	res_fmt(r, " got=%zd", got);
 	if (got > 0)

@@ -277,6 +277,7 @@ static void x_time_mark(struct worker *w, const struct call *c, struct result *r
 		w->mark[i].set = lstat(path[i], &st) == 0;
 		if (!w->mark[i].set)
 			continue;
+		w->mark[i].ino = st.st_ino;
 		w->mark[i].mtime = st.st_mtim;
 		w->mark[i].ctime = st.st_ctim;
 		res_fmt(r, " set%u=1", i);
@@ -300,6 +301,8 @@ static void x_time_check(struct worker *w, const struct call *c, struct result *
 			continue;
 		if (lstat(path[i], &st) < 0)
 			res_fmt(r, " error%u=%d", i, errno);
+		else if (st.st_ino != w->mark[i].ino) /* whose times may be the same by chance */
+			res_fmt(r, " other%u=1", i);
 		else
 			res_fmt(r, " mtime%u=%s ctime%u=%s", i,
 				verdict(w->mark[i].mtime, st.st_mtim), i,

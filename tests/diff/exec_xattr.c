@@ -188,21 +188,37 @@ static void x_flistxattr(struct worker *w, const struct call *c, struct result *
 	list_back(w, c, r, 'f');
 }
 
+/* Only directories have a default ACL, so that there is nothing to remove. */
+static void removed(const struct worker *w, const struct call *c, struct result *r, int ret,
+		    const struct stat *st)
+{
+	res_set(r, ret);
+	if (!S_ISDIR(st->st_mode) && strcmp(c->name, "system.posix_acl_default") == 0)
+		fuse_nothing_done(w, r);
+}
+
 static void x_removexattr(struct worker *w, const struct call *c, struct result *r)
 {
-	(void)w;
-	res_set(r, removexattr(c->p.s, c->name));
+	struct stat st = {0};
+
+	(void)stat(c->p.s, &st);
+	removed(w, c, r, removexattr(c->p.s, c->name), &st);
 }
 
 static void x_lremovexattr(struct worker *w, const struct call *c, struct result *r)
 {
-	(void)w;
-	res_set(r, lremovexattr(c->p.s, c->name));
+	struct stat st = {0};
+
+	(void)lstat(c->p.s, &st);
+	removed(w, c, r, lremovexattr(c->p.s, c->name), &st);
 }
 
 static void x_fremovexattr(struct worker *w, const struct call *c, struct result *r)
 {
-	res_set(r, fremovexattr(worker_fd(w, c->slot), c->name));
+	struct stat st = {0};
+
+	(void)fstat(worker_fd(w, c->slot), &st);
+	removed(w, c, r, fremovexattr(worker_fd(w, c->slot), c->name), &st);
 }
 
 static void g_acl_set(struct gen *g, struct call *c)

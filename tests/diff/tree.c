@@ -58,7 +58,8 @@ static uint64_t hash_range(struct walk *w, int fd, uint64_t h, off64_t off, off6
 	static const char zeros[4096];
 	ssize_t n;
 
-	while (off < end && (n = pread(fd, w->block, BLOCK, off)) > 0) {
+	while (off < end &&
+	       (n = pread(fd, w->block, end - off < BLOCK ? end - off : BLOCK, off)) > 0) {
 		for (ssize_t i = 0; i < n; i += 4096) {
 			size_t len = n - i < 4096 ? (size_t)(n - i) : 4096;
 			off64_t at = off + i;
@@ -86,8 +87,7 @@ static void say_content(struct walk *w, int fd, off64_t size)
 			/* whole pages: where data ends depends on what the page cache holds */
 			from &= ~4095ll;
 			to = (to + 4095) & ~4095ll;
-			h = hash_range(w, fd, h, from,
-				       to < from + WHOLE_MAX ? to : from + WHOLE_MAX);
+			h = hash_range(w, fd, h, from, to);
 			from = to;
 		}
 	}
