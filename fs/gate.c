@@ -363,6 +363,7 @@ void view_medium_root(struct view *view, uint32_t id, int root_fd, int err)
 {
 	_cleanup_(medium_putp) struct medium *m = medium_by_id(view, id);
 	struct stat st;
+	bool by_name;
 
 	if (!m || err < 0 || fstat(root_fd, &st) < 0) {
 		if (m)
@@ -370,8 +371,9 @@ void view_medium_root(struct view *view, uint32_t id, int root_fd, int err)
 		close_fd(root_fd);
 		return;
 	}
+	by_name = !has_stable_inodes(root_fd);
 	pthread_mutex_lock(&m->lock);
-	m->by_name = !has_stable_inodes(root_fd);
+	m->by_name = by_name;
 	if (m->devs) /* other device numbers on this mount */
 		memset(m->devs->devs, 0, sizeof(m->devs->devs));
 	m->root_dev = st.st_dev;

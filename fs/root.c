@@ -83,7 +83,6 @@ static void root_mkdir(struct request *req)
 	_cleanup_(medium_putp) struct medium *m = NULL;
 	struct fuse_entry_out entry;
 	const char *name;
-	uint32_t id;
 	int r = -EPERM;
 
 	if (request_name(req, sizeof(struct fuse_mkdir_in), &name) == 0 && is_announcer(req))
@@ -94,11 +93,9 @@ static void root_mkdir(struct request *req)
 		(void)reply_error(req, r);
 		return;
 	}
-	id = m->facts.id;
 	medium_set_presence(m, PRESENCE_VISIBLE);
 	if (reply_data(req, &entry, sizeof(entry)) < 0)
 		entry_undo(m, &entry);
-	view->events.revealed(id, view->events.data);
 }
 
 static void root_rmdir(struct request *req)
@@ -106,7 +103,6 @@ static void root_rmdir(struct request *req)
 	struct view *view = req->view;
 	_cleanup_(medium_putp) struct medium *m = NULL;
 	const char *name;
-	uint32_t id;
 
 	if (request_name(req, 0, &name) == 0 && is_announcer(req))
 		m = medium_by_name(view, name, PRESENCE_VISIBLE | PRESENCE_LEAVING);
@@ -114,10 +110,8 @@ static void root_rmdir(struct request *req)
 		(void)reply_error(req, -EPERM);
 		return;
 	}
-	id = m->facts.id;
 	medium_set_presence(m, PRESENCE_GONE);
 	(void)reply_error(req, 0);
-	view->events.hidden(id, view->events.data);
 }
 
 static void root_opendir(struct request *req)

@@ -45,8 +45,6 @@ struct view_events {
 	void (*changed)(void *data);
 	/* the answer to view_medium_close(): 0 or -EBUSY */
 	void (*closed)(uint32_t id, int err, void *data);
-	void (*revealed)(uint32_t id, void *data);
-	void (*hidden)(uint32_t id, void *data);
 	void *data;
 };
 

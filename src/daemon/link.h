@@ -32,8 +32,6 @@ enum link_type {
 	LINK_CLOSED,   /* id, err: 0: root fd and caches closed, new requests wait; -EBUSY */
 	LINK_FENCED,   /* id: done, and the kernel has dropped the name: the announcer's rmdir may
 			  come */
-	LINK_REVEALED, /* id: the announcer's mkdir was answered, the name is visible */
-	LINK_HIDDEN,   /* id: the announcer's rmdir was answered, the name is gone */
 };
 
 /* flags of LINK_ADD and LINK_UPDATE (in info) */

@@ -80,16 +80,6 @@ static void on_closed(uint32_t id, int err, void *data)
 		poke(s->change_fd); /* its idle timer is to run again */
 }
 
-static void on_revealed(uint32_t id, void *data)
-{
-	send_id(data, LINK_REVEALED, id, 0);
-}
-
-static void on_hidden(uint32_t id, void *data)
-{
-	send_id(data, LINK_HIDDEN, id, 0);
-}
-
 static void on_done(int err, void *data)
 {
 	struct server *s = data;
@@ -349,8 +339,6 @@ static void handle(struct server *s, const struct link_message *message, int *fd
 	case LINK_IDLE:
 	case LINK_CLOSED:
 	case LINK_FENCED:
-	case LINK_REVEALED:
-	case LINK_HIDDEN:
 		log_debug("the broker sent a message of ours: %d, ignoring", (int)message->type);
 		break;
 	}
@@ -410,8 +398,6 @@ static int server_open(struct server *s, const struct server_args *args)
 		.events = {.want_mount = on_want_mount,
 			   .changed = on_changed,
 			   .closed = on_closed,
-			   .revealed = on_revealed,
-			   .hidden = on_hidden,
 			   .data = s},
 	};
 	struct link_message ready = {.type = LINK_READY};

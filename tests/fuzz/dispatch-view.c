@@ -91,12 +91,11 @@ static void view_make(struct fuzz_view *f)
 {
 	struct view_args args = {
 		.store_fd = store_new_fd(),
+		.previous_fd = -EBADF,
 		.passthrough = true,
 		.events = {.want_mount = on_id,
 			   .changed = on_changed,
-			   .closed = on_closed,
-			   .revealed = on_id,
-			   .hidden = on_id},
+			   .closed = on_closed},
 	};
 	struct view_features features;
 	int pair[2];
