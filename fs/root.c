@@ -29,9 +29,14 @@ static void root_attr(struct view *view, struct fuse_attr *ret_attr)
 	pthread_mutex_unlock(&view->media_lock);
 }
 
+/*
+ * Its attributes change with the announcer's mkdir and rmdir alone, and then the kernel asks for
+ * them again by itself (fuse_dir_changed): until then every path that leads through it is
+ * without a request.
+ */
 static void root_getattr(struct request *req)
 {
-	struct fuse_attr_out out = {0};
+	struct fuse_attr_out out = {.attr_valid = WIRE_FOREVER_S};
 
 	root_attr(req->view, &out.attr);
 	(void)reply_data(req, &out, sizeof(out));
@@ -39,7 +44,7 @@ static void root_getattr(struct request *req)
 
 static void root_statx(struct request *req)
 {
-	struct wire_statx_out out = {0};
+	struct wire_statx_out out = {.attr_valid = WIRE_FOREVER_S};
 	struct fuse_attr attr;
 
 	root_attr(req->view, &attr);

@@ -1,0 +1,54 @@
+"""What the kernel answers by itself, without asking the server."""
+
+import os
+import subprocess
+
+import pytest
+
+
+def reads_of(pid):
+    """How often a process has called read(2); the server does so once for each request."""
+    with open(f"/proc/{pid}/io", encoding="ascii") as file:
+        return int(dict(line.split(": ") for line in file)["syscr"])
+
+
+@pytest.fixture
+def many(daemon, loopdev):
+    """A view of a disk with a directory of 2,000 files, whose attributes the kernel knows."""
+    disk = loopdev(label="STICK")
+    with disk.native() as tree:
+        os.mkdir(os.path.join(tree, "d"))
+        for number in range(2000):
+            with open(os.path.join(tree, "d", f"{number:04}"), "wb") as file:
+                file.write(b"x")
+    disk.plug()
+    view = daemon(disk).wait_for("STICK")
+    for _ in range(2):
+        ls(view)
+    return view
+
+
+def ls(view):
+    subprocess.run(["ls", "-l", view.path("STICK", "d")], stdout=subprocess.DEVNULL, check=True)
+
+
+@pytest.mark.parametrize("what", ["ls", "stat", "absent"])
+def test_known_is_free(many, what):
+    """Names and attributes of known files, names that are not there, and every directory on the
+    way to them, the view's own included, cost no request."""
+    view = many
+    names = [view.path("STICK", "d", f"{number:04}") for number in range(2000)]
+    absent = [name + "-" for name in names]
+    for name in absent:
+        assert not os.path.exists(name)
+    server = view.server_pid()
+    before = reads_of(server)
+    if what == "ls":
+        ls(view)
+    elif what == "stat":
+        for name in names:
+            assert os.stat(name).st_size == 1
+    else:
+        for name in absent:
+            assert not os.path.exists(name)
+    assert reads_of(server) - before < 100
