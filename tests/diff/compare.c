@@ -16,15 +16,16 @@ bool result_same(const struct result *a, const struct result *b)
 /*
  * Two errors at once: FUSE has no immutable and append-only flags, so the kernel comes to another
  * one first. Some filesystems answer the read of a directory by themselves. And alignment is
- * checked before or after the memory.
+ * checked before or after the memory and the limit of the file size.
  */
 bool result_same_refusal(const struct result *a, const struct result *b)
 {
 	static const struct {
 		int a, b;
 	} pairs[] = {
-		{EPERM, EACCES},  {EPERM, EISDIR},	{EPERM, ENOTDIR}, {EPERM, EOPNOTSUPP},
-		{EINVAL, EISDIR}, {EINVAL, EOPNOTSUPP}, {EINVAL, EFAULT},
+		{EPERM, EACCES},     {EPERM, EISDIR},  {EPERM, ENOTDIR},
+		{EPERM, EOPNOTSUPP}, {EINVAL, EISDIR}, {EINVAL, EOPNOTSUPP},
+		{EINVAL, EFAULT},    {EINVAL, EFBIG},  {EPERM, EINVAL},
 	};
 
 	for (size_t i = 0; a->ret < 0 && b->ret < 0 && i < ARRAY_SIZE(pairs); i++)

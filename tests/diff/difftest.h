@@ -267,12 +267,15 @@ bool fuse_strips_first(const struct worker *w, int fd, struct result *r);
 bool fuse_strips_write(const struct worker *w, int fd, int64_t off, size_t len, struct result *r);
 /* Where to write: O_DIRECT at the end of a file always gives that position (-1: the file's). */
 int64_t fuse_write_pos(const struct worker *w, int fd, int64_t off, int rwf);
-/* Puts the position of a directory, which is the filesystem's business, back to the start. */
-void fuse_dir_start(const struct worker *w, int fd);
+/* Puts the position of a directory, which is the filesystem's business, to the start. Is it one? */
+bool fuse_dir_start(const struct worker *w, int fd);
 /* Append-only, of which FUSE knows nothing. True: leave the call out; the result says so. */
 bool fuse_append_only(const struct worker *w, int fd, struct result *r);
 /* The call had nothing to do: that an immutable file refuses it all the same is no failure. */
 void fuse_nothing_done(const struct worker *w, struct result *r);
+
+/* README.md, "Known to differ": a deleted file of which only this is left. True: leave it out. */
+bool known_deleted_path(const struct worker *w, int fd, struct result *r);
 
 void res_set(struct result *r, int64_t ret);
 void res_fmt(struct result *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

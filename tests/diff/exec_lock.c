@@ -55,7 +55,8 @@ static void lock_call(struct worker *w, const struct call *c, struct result *r, 
 		.l_len = c->n[3],
 	};
 
-	fuse_dir_start(w, worker_fd(w, c->slot));
+	if (fuse_dir_start(w, worker_fd(w, c->slot)))
+		fl.l_whence = SEEK_SET;
 	res_set(r, fcntl(worker_fd(w, c->slot), cmd, &fl));
 	if (r->ret < 0 || !get)
 		return;

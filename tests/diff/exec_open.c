@@ -135,6 +135,8 @@ static void x_reopen(struct worker *w, const struct call *c, struct result *r)
 	char name[16] = "none";
 	int flags;
 
+	if (known_deleted_path(w, fd, r))
+		return;
 	if (fd >= 0)
 		snprintf(name, sizeof(name), "%d", fd);
 	flags = worker_nonblock(w, w->proc_fd, name, c->n[0]);

@@ -83,6 +83,8 @@ static void x_copy_file_range(struct worker *w, const struct call *c, struct res
 	bool nothing;
 
 	fuse_dir_start(w, in);
+	if (fuse_strips_first(w, out, r))
+		return;
 	nothing = copies_nothing(in, from, c->n[2]);
 	res_set(r, copy_file_range(in, from == -1 ? NULL : &from, out, to == -1 ? NULL : &to,
 				   c->n[2], (unsigned int)c->n[3]));
@@ -114,6 +116,8 @@ static void x_sendfile(struct worker *w, const struct call *c, struct result *r)
 	int in = worker_fd(w, c->slot), out = worker_fd(w, c->slot2);
 
 	fuse_dir_start(w, in);
+	if (fuse_strips_write(w, out, -1, c->n[1], r))
+		return;
 	res_set(r, sendfile(out, in, from == -1 ? NULL : &from, c->n[1]));
 	res_fmt(r, " from=%lld", (long long)from);
 }
@@ -158,6 +162,8 @@ static void x_splice_write(struct worker *w, const struct call *c, struct result
 	loff_t to = c->n[0];
 	ssize_t n;
 
+	if (fuse_strips_write(w, worker_fd(w, c->slot), to, c->data_len, r))
+		return;
 	worker_fill(w, c);
 	n = write(w->pipe[1], w->buf, c->data_len);
 	if (n < 0 || (size_t)n != c->data_len)

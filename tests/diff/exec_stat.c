@@ -102,6 +102,8 @@ static void x_same_ino(struct worker *w, const struct call *c, struct result *r)
 {
 	struct stat a, b;
 
+	if (known_deleted_path(w, worker_fd(w, c->slot), r))
+		return;
 	res_set(r, stat(c->p.s, &a));
 	if (r->ret == 0)
 		res_set(r, fstat(worker_fd(w, c->slot), &b));

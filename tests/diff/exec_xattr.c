@@ -236,14 +236,23 @@ static void g_acl_bad(struct gen *g, struct call *c)
 	gen_acl(g, c, false, gen_chance(g, 50));
 }
 
+/* An ACL changes the mode: see to it that FUSE knows before the next write. */
 static void x_blob_set(struct worker *w, const struct call *c, struct result *r)
 {
+	struct stat st;
+
 	res_set(r, set_by(w, c, 'p', c->blob, c->blob_len));
+	if (!w->beyond_fuse)
+		(void)stat(c->p.s, &st);
 }
 
 static void x_blob_fset(struct worker *w, const struct call *c, struct result *r)
 {
+	struct stat st;
+
 	res_set(r, set_by(w, c, 'f', c->blob, c->blob_len));
+	if (!w->beyond_fuse)
+		(void)fstat(worker_fd(w, c->slot), &st);
 }
 
 static void g_acl_get(struct gen *g, struct call *c)

@@ -69,12 +69,14 @@ bool fuse_strips_write(const struct worker *w, int fd, int64_t off, size_t len, 
 	return fuse_strips_first(w, fd, r);
 }
 
-void fuse_dir_start(const struct worker *w, int fd)
+bool fuse_dir_start(const struct worker *w, int fd)
 {
 	struct stat st;
 
-	if (!w->beyond_fuse && fd >= 0 && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
-		(void)lseek(fd, 0, SEEK_SET);
+	if (w->beyond_fuse || fd < 0 || fstat(fd, &st) < 0 || !S_ISDIR(st.st_mode))
+		return false;
+	(void)lseek(fd, 0, SEEK_SET);
+	return true;
 }
 
 bool fuse_append_only(const struct worker *w, int fd, struct result *r)
@@ -92,4 +94,16 @@ void fuse_nothing_done(const struct worker *w, struct result *r)
 {
 	if (!w->beyond_fuse && r->ret < 0 && r->err == EPERM)
 		r->ret = r->err = 0;
+}
+
+bool known_deleted_path(const struct worker *w, int fd, struct result *r)
+{
+	int flags = fcntl(fd, F_GETFL);
+	struct stat st;
+	bool yes = !w->beyond_fuse && flags >= 0 && flags & O_PATH && fstat(fd, &st) == 0 &&
+		   S_ISREG(st.st_mode) && st.st_nlink == 0;
+
+	if (yes)
+		res_fmt(r, " skipped=1");
+	return yes;
 }
