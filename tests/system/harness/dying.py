@@ -1,5 +1,5 @@
 """
-A disk that stalls or fails on command: a loop device over a file on a FUSE filesystem that this
+A disk that stalls, crawls or fails on command: a loop device over a file on a FUSE filesystem that this
 very small server serves. It speaks the kernel's protocol itself (include/uapi/linux/fuse.h).
 
     python3 dying.py IMAGE MOUNTPOINT      one file "disk", the image; commands on standard input
@@ -11,6 +11,7 @@ import selectors
 import struct
 import subprocess
 import sys
+import time
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -25,10 +26,13 @@ ROOT, FILE = 1, 2
 IN_HEADER = struct.Struct("<IIQQIIIHH")
 OUT_HEADER = struct.Struct("<IiQ")
 MAX_WRITE = 1 << 17
+CRAWL_S = 0.02
+"""For each read or write, one after the other; a disk in memory needs a thousandth of it."""
 
 
 class Server:
-    """Answers while `mode` is "work"; keeps reads and writes while "stall"; EIO with "fail"."""
+    """Answers while `mode` is "work"; late while "slow"; keeps reads and writes while "stall"; EIO
+    with "fail"."""
 
     def __init__(self, image, point):
         self.image = os.open(image, os.O_RDWR | os.O_CLOEXEC)
@@ -88,6 +92,8 @@ class Server:
         if opcode in (READ, WRITE) and self.mode == "stall":
             self.waiting.append(request)
             return
+        if opcode in (READ, WRITE) and self.mode == "slow":
+            time.sleep(CRAWL_S)
         try:
             if opcode in (READ, WRITE, FSYNC) and self.mode == "fail":
                 raise OSError(errno.EIO, "")
@@ -101,7 +107,7 @@ class Server:
 
     def command(self, word):
         self.pulled = word == "pull" or self.pulled and word != "insert"
-        if word in ("work", "stall", "fail"):
+        if word in ("work", "slow", "stall", "fail"):
             self.mode = word
         if self.mode != "stall":
             waiting, self.waiting = self.waiting, []
@@ -128,7 +134,7 @@ class Server:
 
 
 class DyingDisk(LoopDisk):
-    """A LoopDisk whose medium obeys: work(), stall(), fail(); pull() also while it stalls."""
+    """A LoopDisk whose medium obeys: work(), slow(), stall(), fail(); pull() also while it stalls."""
 
     def __init__(self, directory):
         super().__init__(directory)
@@ -154,6 +160,9 @@ class DyingDisk(LoopDisk):
 
     def work(self):
         self.order("work")
+
+    def slow(self):
+        self.order("slow")
 
     def stall(self):
         self.order("stall")

@@ -1,0 +1,104 @@
+"""Eight media with eight writers each; one of them is a hundred times slower than the rest."""
+
+import contextlib
+import os
+import subprocess
+
+import columns
+from harness import disks, kernel
+from harness.dying import DyingDisk
+from results import Row, at_most
+
+MEDIA, WRITERS = 8, 8
+ROWS = [Row("slow-neighbour", "what 7 media lose by a slow one", "%", (at_most(5, "%"),))]
+
+
+def start_writers(run, directory, seconds):
+    return subprocess.Popen([run.helper("micro"), "sync-write", directory, "-t", str(WRITERS),
+                             "-s", str(seconds)], stdout=subprocess.PIPE, text=True)
+
+
+def rate(writers):
+    """Writes a second, of a helper that has been started before."""
+    output, _ = writers.communicate()
+    if writers.returncode:
+        raise RuntimeError("a writer failed")
+    return 1e9 / float(output.split()[1])
+
+
+def rates(run, places):
+    """Of all of them at the same time."""
+    writers = [start_writers(run, place, 1 if run.quick else 4) for place in places]
+    try:
+        return [rate(one) for one in writers]
+    finally:
+        for one in writers:
+            if one.poll() is None:
+                one.kill()
+                one.wait()
+
+
+def compare(run, column, places, slow):
+    """The loss in percent, with the slow one's writers as with nobody there."""
+    before = sum(rates(run, places))
+    *beside, crawling = rates(run, [*places, slow])
+    alone = (before + sum(rates(run, places))) / 2
+    run.record("slow-neighbour", column, (1 - sum(beside) / alone) * 100)
+    times = sum(beside) / len(beside) / crawling
+    run.note("slow-neighbour", f"{column}: the slow one is {times:.0f} times slower")
+
+
+@contextlib.contextmanager
+def eight_disks(work):
+    """Seven on memory, and one whose every request takes a while."""
+    made = []
+    try:
+        for number in range(MEDIA - 1):
+            made.append(disks.LoopDisk(work))
+            made[-1].format("ext4", label=f"FAST{number}", options=columns.NO_LAZY_WORK)
+        made.append(DyingDisk(work))
+        made[-1].format("ext4", label="SLOW", options=columns.NO_LAZY_WORK)
+        yield made
+    finally:
+        for disk in made:
+            disk.remove()
+
+
+@contextlib.contextmanager
+def natively(run, work, made):
+    points = []
+    try:
+        for disk in made:
+            point = os.path.join(work, f"native-{disk.kname}")
+            os.mkdir(point)
+            kernel.mount(disk.device, point, "ext4", "", columns.FLAGS)
+            points.append(point)
+        yield points
+    finally:
+        for point in points:
+            kernel.umount(point)
+
+
+@contextlib.contextmanager
+def viewed(run, work, made):
+    names = [f"FAST{number}" for number in range(MEDIA - 1)] + ["SLOW"]
+    with columns.daemon(run, os.path.join(work, "daemon"), made) as view:
+        view.start().wait_for(*names, deadline_s=20)
+        for name in names:
+            os.listdir(view.path(name))
+        yield [view.path(name) for name in names]
+
+
+def measure(run):
+    if not run.wants("slow-neighbour"):
+        return
+    with run.directory() as work, eight_disks(work) as made:
+        for disk in made:
+            disk.plug()
+        for column, way in (("native", natively), ("hotplugfs", viewed)):
+            with way(run, work, made) as places:
+                rates(run, places)
+                made[-1].slow()
+                for _ in run.rounds(f"slow-neighbour, {column}", 1 if run.quick else 3):
+                    compare(run, column, places[:-1], places[-1])
+                made[-1].work()
