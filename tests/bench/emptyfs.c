@@ -121,6 +121,8 @@ static int handle(struct server *server, const struct fuse_in_header *in, union 
 		return init((const void *)(in + 1), answer);
 	case FUSE_LOOKUP:
 		return -ENOENT;
+	case FUSE_GETXATTR: /* before the first write to a file; ENOSYS would be an end to xattrs */
+		return -ENODATA;
 	case FUSE_GETATTR:
 	case FUSE_SETATTR:
 		return tell_attributes(in->nodeid, answer);

@@ -11,7 +11,7 @@
 #include "micro.h"
 
 #define PAGE	    4096UL
-#define WARM_PASSES 4
+#define WARM_PASSES 2
 #define CHUNKS	    16
 #define THREADS_MAX 64
 

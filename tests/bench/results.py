@@ -39,13 +39,16 @@ def at_most(limit, unit):
 
 @dataclasses.dataclass
 class Row:
-    """name: for --only; title: for people; unit of the samples; floor_calls: the name under which
-    the requests of this call are counted, for the rows that have a floor."""
+    """name: for --only; title: for people; unit: of the samples."""
     name: str
     title: str
     unit: str
     goals: tuple = ()
-    floor_calls: str = None
+
+    @property
+    def compared(self):
+        """Whether times native says anything: not of shares and of mere numbers."""
+        return self.unit not in ("%", "")
 
 
 class Result:
@@ -74,7 +77,7 @@ class Result:
 
     def as_json(self):
         columns = {name: {"median": self.median(name), "samples": samples,
-                          "to_native": self.ratio(name, "native") if self.row.unit != "%" else None}
+                          "to_native": self.ratio(name, "native") if self.row.compared else None}
                    for name, samples in self.samples.items()}
         goals = [{"goal": goal.text, "limit": goal.limit, "value": goal.value(self),
                   "met": goal.met(self)} for goal in self.row.goals]

@@ -10,7 +10,10 @@ from harness.dying import DyingDisk
 from results import Row, at_most
 
 MEDIA, WRITERS = 8, 8
-ROWS = [Row("slow-neighbour", "what 7 media lose by a slow one", "%", (at_most(5, "%"),))]
+ROWS = [
+    Row("slow-neighbour", "what 7 media lose by a slow one", "%", (at_most(5, "%"),)),
+    Row("slow-times", "how many times slower it is", "", ()),
+]
 
 
 def start_writers(run, directory, seconds):
@@ -44,8 +47,7 @@ def compare(run, column, places, slow):
     *beside, crawling = rates(run, [*places, slow])
     alone = (before + sum(rates(run, places))) / 2
     run.record("slow-neighbour", column, (1 - sum(beside) / alone) * 100)
-    times = sum(beside) / len(beside) / crawling
-    run.note("slow-neighbour", f"{column}: the slow one is {times:.0f} times slower")
+    run.record("slow-times", column, sum(beside) / len(beside) / crawling)
 
 
 @contextlib.contextmanager
@@ -90,7 +92,7 @@ def viewed(run, work, made):
 
 
 def measure(run):
-    if not run.wants("slow-neighbour"):
+    if not any(run.wants(row.name) for row in ROWS):
         return
     with run.directory() as work, eight_disks(work) as made:
         for disk in made:

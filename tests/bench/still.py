@@ -38,7 +38,7 @@ def events():
 
 def quiet_wakeups(view, seconds):
     """(switches, events of other devices meanwhile), of an interval without any if there is one."""
-    for _ in range(5):
+    for _ in range(3):
         before, seen = switches(view.pids()), events()
         time.sleep(seconds)
         woken, disturbed = switches(view.pids()) - before, events() - seen

@@ -26,8 +26,8 @@ ROOT, FILE = 1, 2
 IN_HEADER = struct.Struct("<IIQQIIIHH")
 OUT_HEADER = struct.Struct("<IiQ")
 MAX_WRITE = 1 << 17
-CRAWL_S = 0.02
-"""For each read or write, one after the other; a disk in memory needs a thousandth of it."""
+CRAWL_S = 0.1
+"""For each read or write, one after the other; a disk in memory needs less than a thousandth of it."""
 
 
 class Server:
