@@ -11,6 +11,7 @@ import subprocess
 from harness import disks, kernel
 from harness.daemon import Daemon, die_with_parent
 from harness.wait import until
+from machine import made_here, prefer
 
 NO_LAZY_WORK = ["-E", "lazy_itable_init=0,lazy_journal_init=0", "-m", "0"]
 FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV
@@ -18,8 +19,10 @@ FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV
 
 def start_server(command, **options):
     """A server that ends with us, and not by a Ctrl-C that we shall handle."""
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True,
-                            preexec_fn=die_with_parent, **options)
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True,
+                              preexec_fn=die_with_parent, **options)
+    prefer(server.pid)
+    return server
 
 
 def end_server(process):
@@ -34,7 +37,7 @@ def end_server(process):
 @contextlib.contextmanager
 def ram_disk(work, size):
     """A formatted zram device of our own."""
-    disk = disks.ZramDisk(work, size=size)
+    disk = made_here(disks.ZramDisk(work, size=size))
     try:
         with open(f"/sys/block/{disk.kname}/disksize", "w", encoding="ascii") as disksize:
             disksize.write(str(size))
@@ -88,10 +91,19 @@ def mergerfs(run, work, size):
     return layered(work, size, ["mergerfs", "-f", "-o", "allow_other,minfreespace=1M"])
 
 
+class PreferredDaemon(Daemon):
+    """One that is not kept waiting by what else runs here."""
+
+    def start(self, ready=True):
+        super().start(ready)
+        prefer(self.process.pid)
+        return self
+
+
 @contextlib.contextmanager
 def daemon(run, work, devices, options=(), **environment):
     """A daemon that logs little; not yet started. It must end as it should."""
-    one = Daemon(run.binary, work, devices, ["--log-level", "notice", *options], **environment)
+    one = PreferredDaemon(run.binary, work, devices, ["--log-level", "notice", *options], **environment)
     try:
         yield one
         if one.process:

@@ -6,8 +6,9 @@
  * every server. The protocol: include/uapi/linux/fuse.h.
  *
  * No name is known until it is made; then the kernel may remember it forever. Directories have
- * even node ids. statfs(2) tells in f_files how many requests there were that somebody waited for,
- * without those for file data (with passthrough they do not exist) and statfs itself.
+ * even node ids; every file has 4 KiB. statfs(2) tells in f_files how many requests there were that
+ * somebody waited for, without those for file data (with passthrough they do not exist) and statfs
+ * itself.
  *
  * OPTIONS are further mount options, such as default_permissions: with it the kernel asks for the
  * attributes of a directory after each change in it. Prints "ready" when it is mounted; ends when
@@ -27,6 +28,7 @@
 
 #define MAX_WRITE   (128U << 10)
 #define BUFFER_SIZE (MAX_WRITE + 4096)
+#define FILE_SIZE   4096
 #define FOREVER	    (1U << 30) /* seconds */
 
 struct server {
@@ -42,6 +44,7 @@ union answer {
 	struct fuse_open_out open;
 	struct fuse_write_out write;
 	struct fuse_statfs_out statfs;
+	char data[FILE_SIZE];
 	struct {
 		struct fuse_entry_out entry;
 		struct fuse_open_out open;
@@ -64,6 +67,7 @@ static struct fuse_attr attributes(uint64_t node)
 	return (struct fuse_attr){
 		.ino = node,
 		.mode = is_directory(node) ? S_IFDIR | 0755 : S_IFREG | 0644,
+		.size = is_directory(node) ? 0 : FILE_SIZE,
 		.nlink = 1,
 		.blksize = 4096,
 	};
@@ -113,6 +117,15 @@ static int tell_attributes(uint64_t node, union answer *answer)
 	return sizeof(answer->attr);
 }
 
+static int read_zeros(const struct fuse_read_in *in, union answer *answer)
+{
+	uint32_t rest = in->offset < FILE_SIZE ? FILE_SIZE - (uint32_t)in->offset : 0;
+	uint32_t size = in->size < rest ? in->size : rest;
+
+	memset(answer->data, 0, size);
+	return (int)size;
+}
+
 /* Returns the size of the answer, or -errno to say. */
 static int handle(struct server *server, const struct fuse_in_header *in, union answer *answer)
 {
@@ -137,13 +150,14 @@ static int handle(struct server *server, const struct fuse_in_header *in, union 
 		answer->write.size = ((const struct fuse_write_in *)(const void *)(in + 1))->size;
 		answer->write.padding = 0;
 		return sizeof(answer->write);
+	case FUSE_READ:
+		return read_zeros((const void *)(in + 1), answer);
 	case FUSE_STATFS:
 		return tell_count(server, answer);
 	case FUSE_UNLINK:
 	case FUSE_RMDIR:
 	case FUSE_RENAME:
 	case FUSE_RENAME2:
-	case FUSE_READ:
 	case FUSE_RELEASE:
 		return 0;
 	default: /* the kernel does not ask again */

@@ -14,6 +14,8 @@ sys.path.insert(0, os.path.join(TOP, "tests", "system"))
 from harness import disks, kernel  # noqa: E402  (after the path is set)
 
 PREFIX = "/tmp/hotplugfs-bench-"
+MADE = []
+"""Every disk of this run, for the case that its own removal is what a Ctrl-C interrupted."""
 
 
 def words_of(path):
@@ -66,6 +68,19 @@ def build():
     return directory
 
 
+def made_here(disk):
+    """Notes a disk that whoever asks for it will remove; returns it."""
+    MADE.append(disk)
+    return disk
+
+
+def remove_forgotten():
+    for disk in MADE:
+        with contextlib.suppress(AssertionError, OSError):
+            if os.path.exists(f"/sys/block/{disk.kname}"):
+                disk.remove()
+
+
 def interrupt(_number, _frame):
     """The first signal ends the run by an exception; later ones do not disturb the cleaning up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -73,16 +88,31 @@ def interrupt(_number, _frame):
     raise KeyboardInterrupt
 
 
+def prefer(pid, nice=-20):
+    """
+    High priority for the session of a process. Nice values count only within a session where the
+    kernel groups by them (autogroup in sched(7)). It matters on a machine that does other things.
+    Returns the nice value that it had.
+    """
+    try:
+        with open(f"/proc/{pid}/autogroup", "r+", encoding="ascii") as group:
+            before = int(group.read().split()[-1])
+            group.write(str(nice))
+        return before
+    except FileNotFoundError:
+        return nice
+
+
 @contextlib.contextmanager
 def workplace():
     """
-    A tmpfs in a mount namespace of this process; it and all mounts on it go with the process. All
-    that is measured runs at high priority, so that what else runs on the machine disturbs less.
+    A tmpfs in a mount namespace of this process; it and all mounts on it go with the process.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     os.umask(0o022)
     os.setpriority(os.PRIO_PROCESS, 0, -20)
+    nice = prefer("self")
     kernel.private_mounts()
     disks.remove_leftovers(PREFIX)
     directory = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
@@ -90,5 +120,7 @@ def workplace():
     try:
         yield directory
     finally:
+        prefer("self", nice)
+        remove_forgotten()
         kernel.umount(directory, kernel.MNT_DETACH)
         os.rmdir(directory)

@@ -7,6 +7,7 @@ import subprocess
 import columns
 from harness import disks, kernel
 from harness.dying import DyingDisk
+from machine import made_here
 from results import Row, at_most
 
 MEDIA, WRITERS = 8, 8
@@ -56,9 +57,9 @@ def eight_disks(work):
     made = []
     try:
         for number in range(MEDIA - 1):
-            made.append(disks.LoopDisk(work))
+            made.append(made_here(disks.LoopDisk(work)))
             made[-1].format("ext4", label=f"FAST{number}", options=columns.NO_LAZY_WORK)
-        made.append(DyingDisk(work))
+        made.append(made_here(DyingDisk(work)))
         made[-1].format("ext4", label="SLOW", options=columns.NO_LAZY_WORK)
         yield made
     finally:
