@@ -72,6 +72,8 @@ int slab_alloc(struct slab *slab, uint32_t *ret_index)
 		head = slab_at(slab, index);
 	}
 	memset(head, 0, slab->record_size);
+	if (slab->spare == slab->partial)
+		slab->spare = SLAB_NONE;
 	c->used++;
 	slab->live++;
 	if (c->first_free == SLAB_NONE && c->fresh == slab->per_chunk) {
@@ -104,8 +106,11 @@ void slab_free(struct slab *slab, uint32_t index)
 	c->used--;
 	slab->live--;
 	partial_push(slab, chunk);
-	if (c->used == 0)
-		chunk_give_back(slab, chunk);
+	if (c->used > 0)
+		return;
+	if (slab->spare != SLAB_NONE)
+		chunk_give_back(slab, slab->spare);
+	slab->spare = chunk;
 }
 
 void *slab_find(const struct slab *slab, uint32_t index)
@@ -178,6 +183,7 @@ static int slab_open(struct slab *slab, char *base, uint64_t offset, int fd, siz
 		.per_chunk = (uint32_t)(chunk_size / record_size),
 		.chunk_limit = (uint32_t)(REGION_SIZE / chunk_size),
 		.partial = SLAB_NONE,
+		.spare = SLAB_NONE,
 	};
 	end = offset + slab->chunk_limit * chunk_size;
 	data = lseek(fd, (off_t)offset, SEEK_DATA);

@@ -19,6 +19,7 @@ struct slab {
 	uint32_t chunk_count; /* chunks looked at so far: those behind were never used */
 	struct slab_chunk *chunks;
 	uint32_t partial; /* first chunk with a free record, NONE at the end */
+	uint32_t spare;	  /* one empty chunk whose memory is kept for what comes next, or NONE */
 	uint64_t live;
 };
 
@@ -44,7 +45,7 @@ static inline void slab_publish(struct slab *slab, uint32_t index, uint32_t live
 {
 	__atomic_store_n(&((struct slab_head *)slab_at(slab, index))->live, live, __ATOMIC_RELEASE);
 }
-/* Gives a record back, and its memory to the system when all of its chunk is free. */
+/* Gives a record back, and its memory to the system when two chunks are empty. */
 void slab_free(struct slab *slab, uint32_t index);
 /* An index that may come from a hostile kernel: the record if it is live, else NULL. */
 void *slab_find(const struct slab *slab, uint32_t index);

@@ -10,7 +10,7 @@
 #include "creds.h"
 #include "view_internal.h"
 
-#define WORKERS_IDLE 4 /* readers kept for the next burst */
+#define WORKERS_IDLE 8 /* readers kept for the next burst */
 
 static void *reader(void *data);
 

@@ -107,7 +107,7 @@ static void a_free_record_is_used_again(void **state)
 	assert_int_equal(slab->chunk_count, 1);
 }
 
-/* The memory of a chunk goes back when it is empty, and no byte of its neighbours with it. */
+/* The memory of empty chunks but one goes back, and no byte of their neighbours with it. */
 static void empty_chunks_are_given_back(void **state)
 {
 	struct store *store = *state;
@@ -125,7 +125,7 @@ static void empty_chunks_are_given_back(void **state)
 			if (i / slab->per_chunk % 2 == 0)
 				slab_free(slab, i);
 		after = memory(store);
-		assert_int_equal(before - after, 20 * slab->chunk_size);
+		assert_int_equal(before - after, 19 * slab->chunk_size);
 		for (uint32_t i = slab->per_chunk; i < n; i += 1)
 			if (i / slab->per_chunk % 2 == 1)
 				record_check(slab, i);
@@ -235,7 +235,7 @@ static void a_restart_takes_no_memory(void **state)
 		slab_free(slab, i);
 	before = memory(store);
 	store_reopen(store);
-	assert_int_equal(memory(store), before);
+	assert_int_equal(memory(store), before - slab->chunk_size); /* the spare one goes */
 	assert_int_equal(slab->chunk_count, 100);
 	assert_int_equal(slab->live, 1);
 	record_check(slab, n - 1);
