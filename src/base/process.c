@@ -1,6 +1,10 @@
 #include "process.h"
 
+#include <fcntl.h>
+#include <limits.h>
+#include <paths.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -30,9 +34,20 @@ void process_keep_fds(int *fds, size_t count)
 	(void)syscall(SYS_close_range, next, ~0U, 0);
 }
 
+void process_fill_stdio(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR | O_NOCTTY); /* the lowest that is free */
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	close_fd(fd);
+}
+
 void process_ignore_stop(void)
 {
-	const int stops[] = {SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGRTMIN + 3};
+	const int stops[] = {SIGINT,	   SIGTERM, SIGQUIT, SIGHUP,
+			     SIGRTMIN + 3, SIGTSTP, SIGTTIN, SIGTTOU};
 
 	for (size_t i = 0; i < ARRAY_SIZE(stops); i++)
 		(void)signal(stops[i], SIG_IGN);
@@ -43,6 +58,36 @@ int process_die_with(pid_t parent)
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
 		return -errno;
 	return getppid() == parent ? 0 : -ESRCH;
+}
+
+static bool is_in_path(const char *name)
+{
+	const char *path = getenv("PATH");
+	const char *next;
+
+	if (!path)
+		path = _PATH_DEFPATH;
+	for (;; path = next + 1) {
+		char file[PATH_MAX];
+
+		next = strchrnul(path, ':');
+		(void)snprintf(file, sizeof(file), "%.*s/%s", (int)(next - path), path, name);
+		if (access(next == path ? name : file, F_OK) == 0)
+			return true;
+		if (!*next)
+			return false;
+	}
+}
+
+int process_exec(char *const *argv)
+{
+	int r;
+
+	(void)execvp(argv[0], argv);
+	r = -errno;
+	if (r == -EACCES && !strchr(argv[0], '/') && !is_in_path(argv[0]))
+		return -ENOENT;
+	return r;
 }
 
 int process_pidfd_open(pid_t pid)

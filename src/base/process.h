@@ -11,10 +11,13 @@
  */
 void process_keep_fds(int *fds, size_t count);
 
+/* Opens /dev/null for those of the fds 0-2 that are closed: another file would become one. */
+void process_fill_stdio(void);
+
 /*
  * In a child that its parent ends: a terminal and a service manager send the signals that stop a
- * program to all of its processes, but only the parent may begin to stop. Call it after
- * loop_signals_reset().
+ * program to all of its processes, but only the parent may begin to stop. Nor is it suspended with
+ * the parent, since others may wait for it. Call it after loop_signals_reset().
  */
 void process_ignore_stop(void);
 
@@ -23,6 +26,12 @@ void process_ignore_stop(void);
  * parent, which had the pid parent, has ended already.
  */
 int process_die_with(pid_t parent);
+
+/*
+ * execvp(3) that tells "not found" as shells do: -ENOENT if no directory of PATH has the file, also
+ * where some of them may not be searched. Returns -errno, or not at all.
+ */
+int process_exec(char *const *argv);
 
 /* pidfd_open(2) and pidfd_send_signal(2): the fd or 0, or -errno. */
 int process_pidfd_open(pid_t pid);
