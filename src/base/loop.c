@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <stdio.h>
 #include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
@@ -261,7 +260,7 @@ static void signals_read(int fd, uint32_t events, void *data)
 
 	(void)events;
 	while (read(fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-		loop->signal_fn((int)info.ssi_signo, loop->signal_data);
+		loop->signal_fn(&info, loop->signal_data);
 }
 
 int loop_signals(struct loop *loop, const sigset_t *set, loop_signal_fn fn, void *data)

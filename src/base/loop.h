@@ -6,6 +6,7 @@
 #pragma once
 
 #include <signal.h>
+#include <sys/signalfd.h>
 #include <sys/types.h>
 
 #include "util.h"
@@ -18,7 +19,8 @@ struct loop_child;
 /* events: EPOLLIN and so on. The fd stays the caller's. */
 typedef void (*loop_fd_fn)(int fd, uint32_t events, void *data);
 typedef void (*loop_timer_fn)(void *data);
-typedef void (*loop_signal_fn)(int signo, void *data);
+/* info: as from signalfd(2); ssi_code SI_KERNEL: nobody sent it but a terminal. */
+typedef void (*loop_signal_fn)(const struct signalfd_siginfo *info, void *data);
 /* status: as from waitid(2), in the form of wait(2) (WIFEXITED and so on). */
 typedef void (*loop_child_fn)(pid_t pid, int status, void *data);
 

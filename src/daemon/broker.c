@@ -3,6 +3,7 @@
 #include <cap-ng.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -36,6 +37,8 @@ static void say_ready(void *data)
 	r = notify_send("READY=1");
 	if (r < 0)
 		log_warning("cannot notify $NOTIFY_SOCKET: %s, ignoring", strerror(-r));
+	if (b->workload)
+		running_start(b);
 }
 
 void broker_check_ready(struct broker *b)
@@ -66,19 +69,27 @@ static void events_lost(void *data)
 	reconcile_all(data, RECONCILE_EVENT);
 }
 
-static void on_signal(int signo, void *data)
+static void on_signal(const struct signalfd_siginfo *info, void *data)
 {
 	struct broker *b = data;
 
-	if (signo == SIGCHLD) {
+	if (info->ssi_signo == SIGCHLD)
 		loop_reap_strangers(b->loop);
-	} else if (signo == SIGHUP) {
+	if (b->workload) {
+		running_signal(b, info);
+	} else if (info->ssi_signo == SIGHUP) {
 		if (b->phase != BROKER_ENDING)
 			reload_config(b);
-	} else {
+	} else if (info->ssi_signo != SIGCHLD) {
 		log_info("ending");
 		shutdown_begin(b, 0);
 	}
+}
+
+/* Whether orphans become our children. COMMAND may leave some, and ends when we end. */
+static bool becomes_reaper(const struct broker *b)
+{
+	return getpid() == 1 || (b->workload && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0);
 }
 
 static int start_signals(struct broker *b)
@@ -91,8 +102,10 @@ static int start_signals(struct broker *b)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGRTMIN + 3); /* what systemd in a container is stopped with */
-	if (getpid() == 1)
-		sigaddset(&set, SIGCHLD); /* orphans become ours */
+	if (becomes_reaper(b))
+		sigaddset(&set, SIGCHLD);
+	if (b->workload)
+		running_signals(b, &set);
 	return loop_signals(b->loop, &set, on_signal, b);
 }
 
@@ -148,9 +161,11 @@ static int start_control(struct broker *b)
 		log_err("another hotplugfs listens on %s: stop it, or use --socket", QUOTE(path));
 	else if (r == -EEXIST)
 		log_err("cannot listen on %s: it is there and not a socket", QUOTE(path));
+	else if (r == -EROFS && b->workload)
+		log_warning("no control socket: %s is on a read-only filesystem", QUOTE(path));
 	else if (r < 0)
 		log_err("cannot listen on %s: %s", QUOTE(path), strerror(-r));
-	return r;
+	return r == -EROFS && b->workload ? 0 : r; /* COMMAND can do without it */
 }
 
 static int start_server(struct broker *b)
@@ -201,6 +216,8 @@ static int start(struct broker *b)
 		r = open_directories(b);
 	if (r == 0)
 		r = failed("make the event loop", loop_new(&b->loop));
+	if (r == 0 && b->args->workload)
+		r = failed("prepare for the command", running_prepare(b));
 	if (r == 0)
 		r = failed("watch signals", start_signals(b));
 	if (r == 0)
@@ -237,6 +254,7 @@ static void stop(struct broker *b)
 {
 	bool mounted = b->server;
 
+	workload_free(b->workload);
 	control_free(b->control);
 	watch_free(b->watch);
 	udev_source_free(b->udev);
@@ -244,6 +262,7 @@ static void stop(struct broker *b)
 	supervisor_free(b->server);
 	if (mounted)
 		(void)mountpoint_unmount(b->mountpoint);
+	guard_free(b->guard);
 	free_media(b);
 	staging_free(b->staging);
 	names_free(b->names);

@@ -11,6 +11,7 @@
 #include "daemon/announcer.h"
 #include "daemon/broker.h"
 #include "daemon/control.h"
+#include "daemon/guard.h"
 #include "daemon/registry.h"
 #include "daemon/supervisor.h"
 #include "daemon/sysdisk.h"
@@ -45,6 +46,9 @@ struct broker {
 	struct watch *watch;
 	struct udev_source *udev;
 	struct shutdown *shutdown; /* NULL until the daemon ends */
+	struct workload *workload; /* COMMAND; NULL: there is none */
+	struct guard *guard;	   /* only with a workload */
+	int lost;		   /* -errno: the view is gone, COMMAND is to end */
 
 	struct registry registry;
 	struct sysdisk sysdisk;
@@ -156,6 +160,18 @@ void server_send(struct broker *b, const struct medium *m, enum link_type type, 
 
 /* Reads it anew; a broken one is refused and changes nothing. */
 void reload_config(struct broker *b);
+
+/* running.c: COMMAND; each of them does nothing, or is not to be called, when there is none */
+
+/* Before the view is mounted: prepares for COMMAND. */
+int running_prepare(struct broker *b);
+/* Adds the signals that are for COMMAND, or end it. */
+void running_signals(struct broker *b, sigset_t *set);
+/* The view is ready: starts COMMAND. */
+void running_start(struct broker *b);
+void running_signal(struct broker *b, const struct signalfd_siginfo *info);
+/* There is no view any more: ends COMMAND, and then the daemon with err. */
+void running_lost(struct broker *b, int err);
 
 /* shutdown.c */
 

@@ -104,7 +104,10 @@ static void on_ended(int err, void *data)
 	}
 	if (err == -ENOTCONN)
 		log_err("%s was unmounted by somebody else, ending", QUOTE(b->mountpoint));
-	shutdown_begin(b, err);
+	if (b->workload)
+		running_lost(b, err);
+	else
+		shutdown_begin(b, err);
 }
 
 const struct supervisor_events server_events = {

@@ -259,11 +259,12 @@ static void frees_with_running_children(void **state)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
-static void signal_seen(int signo, void *data)
+static void signal_seen(const struct signalfd_siginfo *info, void *data)
 {
 	struct world *w = data;
 
-	assert_int_equal(signo, SIGUSR1);
+	assert_int_equal(info->ssi_signo, SIGUSR1);
+	assert_int_equal(info->ssi_pid, getpid());
 	note(w, 's');
 	quit(w);
 }
