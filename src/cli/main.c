@@ -38,7 +38,7 @@ static void version_print(void)
 	(void)puts("hotplugfs " HOTPLUGFS_VERSION);
 }
 
-static enum exit_status command_run(const struct command *command, int argc, char **argv)
+static enum exit_status command_start(const struct command *command, int argc, char **argv)
 {
 	_cleanup_(arguments_done) struct arguments args = {0};
 	char error[1400] = "";
@@ -92,5 +92,5 @@ int main(int argc, char **argv)
 	output_init();
 	if (!command)
 		return plain_run(argc, argv);
-	return command_run(command, argc - 1, argv + 1);
+	return command_start(command, argc - 1, argv + 1);
 }

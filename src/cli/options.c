@@ -25,17 +25,29 @@ static size_t table_length(const struct option_spec *table)
 	return n;
 }
 
-static size_t option_count(const struct command *command)
-{
-	return table_length(command->options) + table_length(common_options);
-}
-
-/* The options of the command, then the common ones. */
+/* The index-th option of a command: its own, then the shared, then the common ones; or NULL. */
 static const struct option_spec *option_at(const struct command *command, size_t index)
 {
-	size_t own = table_length(command->options);
+	const struct option_spec *const tables[] = {command->options, command->shared,
+						    common_options};
 
-	return index < own ? &command->options[index] : &common_options[index - own];
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+		size_t length = tables[i] ? table_length(tables[i]) : 0;
+
+		if (index < length)
+			return &tables[i][index];
+		index -= length;
+	}
+	return NULL;
+}
+
+static size_t option_count(const struct command *command)
+{
+	size_t n = 0;
+
+	while (option_at(command, n))
+		n++;
+	return n;
 }
 
 static const struct option_spec *option_by_code(const struct command *command, int code)
@@ -53,9 +65,12 @@ static const struct option_spec *option_by_code(const struct command *command, i
 /* More options than any command has. */
 #define OPTIONS_MAX 64
 
+/* What getopt_long(3) says of a word that is no option, when it is to keep their order. */
+#define CODE_WORD 1
+
 struct getopt_tables {
 	struct option longs[OPTIONS_MAX + 1];
-	char shorts[2 * OPTIONS_MAX + 2];
+	char shorts[2 * OPTIONS_MAX + 3];
 };
 
 static void tables_make(const struct command *command, struct getopt_tables *tables)
@@ -64,6 +79,8 @@ static void tables_make(const struct command *command, struct getopt_tables *tab
 	size_t used = 0;
 
 	assert(count <= OPTIONS_MAX);
+	if (command->tail)
+		tables->shorts[used++] = '-'; /* in order: what follows "--" is not moved */
 	tables->shorts[used++] = ':'; /* a missing value is told apart from an unknown option */
 	for (size_t i = 0; i < count; i++) {
 		const struct option_spec *spec = option_at(command, i);
@@ -112,6 +129,24 @@ static void explain(const struct command *command, char *const *argv, bool missi
 		(void)snprintf(error, error_size, "unknown option %s", QUOTE(given));
 }
 
+/* With a tail the operand has been collected with the options. */
+static int tail_take(const struct command *command, int argc, char **argv, struct arguments *args,
+		     char *error, size_t error_size)
+{
+	if (!args->operand)
+		args->operand = command->operand_default;
+	if (!*args->operand) {
+		(void)snprintf(error, error_size, "%s is missing", command->operand);
+		return -EINVAL;
+	}
+	if (optind == argc) {
+		(void)snprintf(error, error_size, "-- %s is missing", command->tail);
+		return -EINVAL;
+	}
+	args->tail = argv + optind;
+	return 0;
+}
+
 static int operand_take(const struct command *command, int argc, char *const *argv,
 			struct arguments *args, char *error, size_t error_size)
 {
@@ -132,6 +167,19 @@ static int operand_take(const struct command *command, int argc, char *const *ar
 	return 0;
 }
 
+/* A word before the "--" of a command with a tail. */
+static int word_take(struct arguments *args, const char *word, char *error, size_t error_size)
+{
+	if (args->operand) {
+		(void)snprintf(error, error_size,
+			       "unexpected argument %s; what is to be run goes after --",
+			       QUOTE(word));
+		return -EINVAL;
+	}
+	args->operand = word;
+	return 0;
+}
+
 /* Collects all options into args. Returns 0, or -EINVAL with the error set. */
 static int collect(const struct getopt_tables *tables, int argc, char **argv,
 		   struct arguments *args, char *error, size_t error_size)
@@ -145,6 +193,11 @@ static int collect(const struct getopt_tables *tables, int argc, char **argv,
 	while ((code = getopt_long(argc, argv, tables->shorts, tables->longs, NULL)) >= 0) {
 		const struct option_spec *spec = option_by_code(command, code);
 
+		if (code == CODE_WORD) {
+			if (word_take(args, optarg, error, error_size) < 0)
+				return -EINVAL;
+			continue;
+		}
 		if (code == '?' || code == ':' || !spec) {
 			explain(command, argv, code == ':', error, error_size);
 			return -EINVAL;
@@ -174,7 +227,9 @@ int options_parse(const struct command *command, int argc, char **argv, struct a
 		return OPTIONS_HELP;
 	if (arguments_has(ret_args, "version"))
 		return OPTIONS_VERSION;
-	if (r == 0)
+	if (r == 0 && command->tail)
+		r = tail_take(command, argc, argv, ret_args, error, error_size);
+	else if (r == 0)
 		r = operand_take(command, argc, argv, ret_args, error, error_size);
 	return r < 0 ? r : OPTIONS_RUN;
 }
@@ -232,9 +287,12 @@ static void option_help(const struct option_spec *spec, FILE *out)
 
 void options_help(const struct command *command, FILE *out)
 {
-	(void)fprintf(out, "Usage: hotplugfs %s [OPTIONS]%s%s\n\n%s\n\nOptions:\n", command->name,
-		      command->operand ? " " : "", command->operand ? command->operand : "",
-		      command->summary);
+	(void)fprintf(out, "Usage: hotplugfs %s [OPTIONS]", command->name);
+	if (command->operand)
+		(void)fprintf(out, command->operand_default ? " [%s]" : " %s", command->operand);
+	if (command->tail)
+		(void)fprintf(out, " -- %s", command->tail);
+	(void)fprintf(out, "\n\n%s\n\nOptions:\n", command->summary);
 	for (size_t i = 0; i < option_count(command); i++)
 		option_help(option_at(command, i), out);
 	if (command->notes)

@@ -68,6 +68,8 @@ struct arguments {
 	struct argument *given; /* in the order of the command line */
 	size_t given_count;
 	const char *operand; /* borrowed from argv; NULL if the command takes none */
+	char **tail;	     /* what followed "--", borrowed from argv, with a NULL at its end;
+				NULL if the command has none */
 };
 
 enum options_outcome {
@@ -79,7 +81,7 @@ enum options_outcome {
 /*
  * Parses argv[1..] of a command (argv[0] is its name). Returns an options_outcome; or -EINVAL
  * with one line in error (no prefix, no newline), or -ENOMEM. ret_args is to be given to
- * arguments_done() in every case. argv is permuted. Not thread-safe.
+ * arguments_done() in every case. argv, which ends with a NULL, is permuted. Not thread-safe.
  */
 int options_parse(const struct command *command, int argc, char **argv, struct arguments *ret_args,
 		  char *error, size_t error_size);

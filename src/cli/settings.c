@@ -34,12 +34,15 @@ static int apply_all(const struct arguments *args, struct config *config, char *
 	return 0;
 }
 
-static int config_make(struct config **ret_config, char *error, size_t error_size)
+static int config_make(const struct arguments *args, struct config **ret_config, char *error,
+		       size_t error_size)
 {
 	int r = config_new(ret_config);
 
 	if (r < 0)
 		(void)snprintf(error, error_size, "out of memory");
+	else if (args->command->log_level)
+		(*ret_config)->log_level = args->command->log_level;
 	return r;
 }
 
@@ -47,7 +50,7 @@ static int config_make(struct config **ret_config, char *error, size_t error_siz
 static int check(const struct arguments *args, char *error, size_t error_size)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
-	int r = config_make(&config, error, error_size);
+	int r = config_make(args, &config, error, error_size);
 
 	return r < 0 ? r : apply_all(args, config, error, error_size);
 }
@@ -66,7 +69,7 @@ int settings_load(const struct arguments *args, struct config **ret_config, char
 		  size_t error_size)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
-	int r = config_make(&config, error, error_size);
+	int r = config_make(args, &config, error, error_size);
 
 	if (r < 0)
 		return r;

@@ -24,6 +24,20 @@ static const struct command with_operand = {
 static const struct command without_operand = {
 	.name = "test", .summary = "Tests.", .notes = "Notes.", .options = options};
 
+static const struct option_spec shared[] = {
+	{.name = "shared", .value = "TEXT", .help = "shared"},
+	OPTION_END,
+};
+static const struct command with_tail = {
+	.name = "test",
+	.operand = "DIR",
+	.operand_default = "/default",
+	.tail = "COMMAND [ARGUMENT]...",
+	.summary = "Tests.",
+	.options = options,
+	.shared = shared,
+};
+
 struct parsed {
 	struct arguments args;
 	char error[1400];
@@ -121,6 +135,49 @@ static void test_refused(void **state)
 	refused(PARSE(&with_operand, "a", "--all=yes"), "--all takes no value");
 }
 
+static void test_tail(void **state)
+{
+	struct parsed p = PARSE(&with_tail, "-a", "--shared", "s", "--", "ls", "-n", "--", "x");
+
+	assert_int_equal(p.result, OPTIONS_RUN);
+	assert_string_equal(p.args.operand, "/default");
+	assert_int_equal(p.args.given_count, 2);
+	assert_string_equal(arguments_value(&p.args, "shared"), "s");
+	assert_string_equal(p.args.tail[0], "ls");
+	assert_string_equal(p.args.tail[1], "-n");
+	assert_string_equal(p.args.tail[2], "--");
+	assert_string_equal(p.args.tail[3], "x");
+	assert_null(p.args.tail[4]);
+	arguments_done(&p.args);
+	p = PARSE(&with_tail, "dir", "--include", "--", "-a", "--", "--help");
+	assert_int_equal(p.result, OPTIONS_RUN);
+	assert_string_equal(p.args.operand, "dir");
+	assert_string_equal(arguments_value(&p.args, "include"), "--");
+	assert_true(arguments_has(&p.args, "all"));
+	assert_string_equal(p.args.tail[0], "--help");
+	arguments_done(&p.args);
+	p = PARSE(&with_tail, "--help");
+	assert_int_equal(p.result, OPTIONS_HELP);
+	arguments_done(&p.args);
+}
+
+static void test_tail_refused(void **state)
+{
+	static const char missing[] = "-- COMMAND [ARGUMENT]... is missing";
+
+	refused(PARSE(&with_tail), missing);
+	refused(PARSE(&with_tail, "--"), missing);
+	refused(PARSE(&with_tail, "dir"), missing);
+	refused(PARSE(&with_tail, "dir", "-a", "--"), missing);
+	refused(PARSE(&with_tail, "--include", "--"), missing);
+	refused(PARSE(&with_tail, "", "--", "ls"), "DIR is missing");
+	refused(PARSE(&with_tail, "dir", "ls", "-l"),
+		"unexpected argument \"ls\"; what is to be run goes after --");
+	refused(PARSE(&with_tail, "-x", "--", "ls"), "unknown option \"-x\"");
+	refused(PARSE(&with_tail, "--i", "x", "--", "ls"), "ambiguous option \"--i\"");
+	refused(PARSE(&with_tail, "--shared"), "--shared needs a value (TEXT)");
+}
+
 static void test_many(void **state)
 {
 	struct parsed p = PARSE(&without_operand, "-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "-a");
@@ -159,6 +216,17 @@ static void test_help_text(void **state)
 		"  -n, --number N             number\n"
 		"  -h, --help                 print this help\n"
 		"      --version              print the version\n\nNotes.\n");
+	printed(help_to, &with_tail,
+		"Usage: hotplugfs test [OPTIONS] [DIR] -- COMMAND [ARGUMENT]...\n\nTests.\n\n"
+		"Options:\n"
+		"      --include GLOB         one\n"
+		"                             two\n"
+		"      --interval TIME        time\n"
+		"  -a, --all                  flag\n"
+		"  -n, --number N             number\n"
+		"      --shared TEXT          shared\n"
+		"  -h, --help                 print this help\n"
+		"      --version              print the version\n");
 }
 
 static void escaped(const char *text, const char *expected, size_t expected_width)
@@ -231,12 +299,13 @@ static void test_table(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_accepted),  cmocka_unit_test(test_dashes),
-		cmocka_unit_test(test_beginning), cmocka_unit_test(test_help),
-		cmocka_unit_test(test_refused),	  cmocka_unit_test(test_many),
-		cmocka_unit_test(test_help_text), cmocka_unit_test(test_escape),
-		cmocka_unit_test(test_size),	  cmocka_unit_test(test_escape_ascii),
-		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_accepted),     cmocka_unit_test(test_dashes),
+		cmocka_unit_test(test_beginning),    cmocka_unit_test(test_help),
+		cmocka_unit_test(test_refused),	     cmocka_unit_test(test_many),
+		cmocka_unit_test(test_help_text),    cmocka_unit_test(test_escape),
+		cmocka_unit_test(test_size),	     cmocka_unit_test(test_escape_ascii),
+		cmocka_unit_test(test_table),	     cmocka_unit_test(test_tail),
+		cmocka_unit_test(test_tail_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
