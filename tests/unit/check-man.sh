@@ -1,6 +1,7 @@
 #!/bin/sh
 # The manual pages against the program: every command and every option of --help is described in
-# hotplugfs.8.scd, with the same short form and value, and the other way round; every setting of
+# hotplugfs.8.scd, with the same short form and value, and the other way round (run has all the
+# options of mount, which are described once); every setting of
 # the command line is in hotplugfs.conf.5.scd and in the example, and the example is accepted,
 # also with all that is commented out in it put in force.
 # Usage: check-man.sh PROGRAM SOURCE_ROOT
@@ -48,7 +49,11 @@ compare "commands" "$work/commands" "$work/commands.man"
 while read -r command; do
 	section=$(echo "$command" | tr '[:lower:]' '[:upper:]')
 	help_options "$command" >"$work/help"
-	{ man_options "$section" && man_options "OPTIONS OF ALL COMMANDS"; } | sort >"$work/man"
+	{
+		man_options "$section"
+		[ "$command" != run ] || man_options MOUNT
+		man_options "OPTIONS OF ALL COMMANDS"
+	} | sort >"$work/man"
 	[ -s "$work/help" ] || wrong "$command --help lists no option"
 	compare "$command" "$work/help" "$work/man"
 done <"$work/commands"
