@@ -16,6 +16,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 pytest.register_assert_rewrite("harness")
 
 from harness import disks, kernel  # noqa: E402  (after the path is set)
+from harness.container import Run  # noqa: E402
 from harness.daemon import Daemon  # noqa: E402
 from harness.wait import SLOWNESS  # noqa: E402
 
@@ -150,6 +151,27 @@ def daemon(work, request, loopdev, zram):
     finally:
         for one in made:
             one.clean_up()
+
+
+@pytest.fixture
+def run(work, request, loopdev):
+    """run(command..., disks=[...], options=[...], pid1=False): `hotplugfs run` of a command, with
+    a pipeline around it if wanted; see harness/container.py."""
+    made = []
+
+    def factory(*command, disks=(), options=(), **parameters):
+        extra = ["--no-passthrough"] if request.config.option.no_passthrough else []
+        directory = os.path.join(work, f"run{len(made)}")
+        os.makedirs(directory)
+        one = Run(request.config.option.hotplugfs, directory, disks, command,
+                  [*extra, *options], **parameters)
+        made.append(one)
+        return one
+
+    request.node.can_hang = [made]
+    yield factory
+    for one in made:
+        one.clean_up()
 
 
 @pytest.fixture

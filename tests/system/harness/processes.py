@@ -16,6 +16,20 @@ def of_session(session):
     return sorted(pids)
 
 
+def children(pid):
+    """Process ids of its children."""
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as line:
+            return [int(word) for word in line.read().split()]
+    return []
+
+
+def status(pid):
+    """/proc/PID/status as a dictionary of texts."""
+    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as lines:
+        return dict(map(str.strip, line.split(":", 1)) for line in lines)
+
+
 def open_files(pid):
     """What each of its file descriptors points to."""
     files = []
