@@ -1,0 +1,91 @@
+"""Real containers: podman and runc on a root filesystem made of this machine's own files."""
+
+import os
+import shutil
+import subprocess
+
+from . import kernel
+from .container import Run
+from .wait import SLOWNESS
+
+RIGHTS = ["--cap-drop=all", "--cap-add", "SYS_ADMIN,SETUID,SETGID,DAC_OVERRIDE,DAC_READ_SEARCH",
+          "--cap-add", "CHOWN,FOWNER,FSETID,SETFCAP,SETPCAP,LINUX_IMMUTABLE,LEASE,MKNOD,KILL",
+          "--device", "/dev/fuse", "--device-cgroup-rule", "b 7:* rw",
+          "--device-cgroup-rule", "b 252:* rw", "-v", "/dev:/host/dev:ro"]
+"""What README.md says that the daemon's container needs, for loop devices."""
+
+
+class Engine:
+    """podman with all its state in one directory, so that nothing outside is touched."""
+
+    def __init__(self, directory, binary):
+        self.rootfs = os.path.join(directory, "rootfs")
+        self.command = ["podman", "--root", os.path.join(directory, "store"),
+                        "--runroot", os.path.join(directory, "run"),
+                        "--tmpdir", os.path.join(directory, "tmp"), "--cgroup-manager", "cgroupfs",
+                        "--events-backend", "file", "--runtime", "runc"]
+        self._make_rootfs(binary)
+
+    def _make_rootfs(self, binary):
+        """/usr is this machine's, read-only; the rest is what a minimal Debian has."""
+        for name in ("usr", "etc", "media", "proc", "sys", "dev", "run", "tmp", "opt", "host/dev",
+                     "var/lib"):
+            os.makedirs(os.path.join(self.rootfs, name))
+        for name in ("bin", "sbin", "lib", "lib64"):
+            os.symlink(f"usr/{name}", os.path.join(self.rootfs, name))
+        for name in ("passwd", "group", "ld.so.cache", "nsswitch.conf"):
+            shutil.copy(f"/etc/{name}", os.path.join(self.rootfs, "etc"))
+        shutil.copy(binary, os.path.join(self.rootfs, "opt/hotplugfs"))
+        usr = os.path.join(self.rootfs, "usr")
+        kernel.mount("/usr", usr, "none", flags=kernel.MS_BIND)
+        kernel.mount("none", usr, "none",
+                     flags=kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY)
+
+    def remove(self):
+        kernel.umount(os.path.join(self.rootfs, "usr"), kernel.MNT_DETACH)
+
+    def run(self, *options):
+        """The command line of `podman run` up to the command. Hard limits cannot be raised on
+        every machine, and podman's own defaults are high."""
+        return [*self.command, "run", "--ulimit", "nofile=4096:4096", "--ulimit",
+                "nproc=4096:4096", "--network", "none", *options, "--rootfs", self.rootfs]
+
+    def call(self, *words, check=True):
+        result = subprocess.run([*self.command, *words], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                timeout=120 * SLOWNESS, check=False)
+        assert not check or result.returncode == 0, f"{words}: {result.stderr}"
+        return result
+
+    def refuses(self):
+        """Why no container can be run here, or an empty string."""
+        if not shutil.which("podman") or not shutil.which("runc"):
+            return "podman and runc are not installed"
+        result = subprocess.run([*self.run("--rm"), "/bin/true"],
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, timeout=120, check=False)
+        lines = result.stdout.strip().splitlines() or ["no message"]
+        return f"podman: {lines[-1]}" if result.returncode else ""
+
+
+class Container(Run):
+    """`podman run` of the all-in-one container in the foreground; made by a fixture."""
+
+    def __init__(self, engine, name, *args, flags=(), inside=(), **parameters):
+        """flags: more for `podman run`; inside: what starts hotplugfs there; else as for Run."""
+        self.engine, self.name = engine, name
+        before = engine.run("--name", name, "--env", "MEDIA=/media", *RIGHTS, *flags) + list(inside)
+        super().__init__("/opt/hotplugfs", *args, mountpoint="/media", before=before, **parameters)
+
+    def places(self):
+        return ["--dev", "/host/dev"]
+
+    def podman(self, verb, *words, check=True):
+        return self.engine.call(verb, *words, self.name, check=check)
+
+    def exec(self, *words):
+        return self.engine.call("exec", self.name, *words).stdout
+
+    def clean_up(self):
+        self.engine.call("rm", "--force", "--time", "0", "--ignore", self.name)
+        super().clean_up()
