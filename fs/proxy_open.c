@@ -78,18 +78,38 @@ static int truncate_readonly(int fd, int flags)
 	return 0;
 }
 
+/*
+ * The kernel does not expect another mode of an O_TRUNC (fuse_finish_open), and reads the one that
+ * it knows without asking (safe_hardlink_source): it learns the new one when it looks names up.
+ */
+static void names_expire(struct medium *m, uint32_t node)
+{
+	char name[LIMIT_NAME + 1];
+	uint32_t parent;
+	uint8_t flags;
+
+	for (unsigned i = 0; nodes_name(&m->view->nodes, node, i, &parent, name) == 0; i++)
+		(void)channel_notify_entry(&m->view->channel,
+					   nodes_id(&m->view->nodes, parent, &flags), name);
+}
+
 static int truncate_opened(struct request *req, struct medium *m, int fd,
 			   const struct fuse_open_in *in, int flags)
 {
-	int r = setid_creds(req, m, fd, "", in->open_flags & FUSE_OPEN_KILL_SUIDGID);
+	bool lose = in->open_flags & FUSE_OPEN_KILL_SUIDGID;
+	int r = setid_creds(req, m, fd, "", lose);
+	struct stat st;
 
 	if (r < 0)
 		return r;
+	lose = lose && fstat(fd, &st) == 0 && st.st_mode & (S_ISUID | S_ISGID);
 	medium_written(m);
 	if ((flags & O_ACCMODE) == O_WRONLY || (flags & O_ACCMODE) == O_RDWR)
 		r = ftruncate(fd, 0) < 0 ? -errno : 0;
 	else
 		r = truncate_readonly(fd, flags);
+	if (lose)
+		names_expire(m, (uint32_t)req->head->nodeid);
 	creds_assume(req, m, true); /* the backing is registered with these: see strip_setid() */
 	return r;
 }

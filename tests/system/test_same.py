@@ -102,6 +102,21 @@ def test_truncation(same):
         assert same(action)[0] == 0o777 or not content
 
 
+def test_link_after_a_truncation(same):
+    """Who may link to a file depends on set-id bits (protected_hardlinks), which the kernel must not
+    go on believing in when a truncation has taken them."""
+    for code in TRUNCATIONS:
+        def action(path, code=code):
+            make(path, content=b"content", mode=0o6777)
+            assert mode(path) == 0o6777
+            by_owner(code, path)
+            return subprocess.run(["ln", "-f", path, path + ".link"], user=OWNER + 1, group=OWNER + 1,
+                                  extra_groups=[], stderr=subprocess.DEVNULL, check=False,
+                                  timeout=60).returncode
+
+        assert same(action) == 0
+
+
 def test_refused_direct_write(same):
     """An unaligned O_DIRECT write that is refused changes the times only where it does natively."""
     def action(path):
