@@ -1,6 +1,8 @@
 #include "sandbox.h"
 
+#include <assert.h>
 #include <cap-ng.h>
+#include <linux/filter.h>
 #include <linux/blkzoned.h>
 #include <linux/cdrom.h>
 #include <linux/fs.h>
@@ -8,6 +10,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -130,12 +133,8 @@ static int rules_add(scmp_filter_ctx ctx, uint32_t action, const char *names)
 
 static int rules_add_common(scmp_filter_ctx ctx)
 {
-	scmp_datum_t self = (scmp_datum_t)getpid();
 	int r = rules_add(ctx, SCMP_ACT_ALLOW, common_calls);
 
-	if (r == 0)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-				     SCMP_A0(SCMP_CMP_EQ, self));
 	if (r == 0) /* only to read a limit */
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1,
 				     SCMP_A2(SCMP_CMP_EQ, 0));
@@ -158,14 +157,18 @@ static int rules_add_probe(scmp_filter_ctx ctx)
 static int rules_add_server(scmp_filter_ctx ctx)
 {
 	const scmp_datum_t not_shared = ~(scmp_datum_t)(CLONE_FS | CLONE_FILES);
+	const scmp_datum_t self = (scmp_datum_t)getpid();
 	int r = rules_add(ctx, SCMP_ACT_ALLOW, server_calls);
 
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+				     SCMP_A0(SCMP_CMP_EQ, self));
 	if (r == 0)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(unshare), 1,
 				     SCMP_A0(SCMP_CMP_MASKED_EQ, not_shared, 0));
 	if (r == 0)
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1,
-				     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+				     SCMP_A0(SCMP_CMP_EQ, self));
 	if (r == 0) /* threads, not processes; clone3 hides its flags from the filter */
 		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
 				     SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
@@ -231,7 +234,7 @@ static void filter_releasep(scmp_filter_ctx *ctx)
 		seccomp_release(*ctx);
 }
 
-static int filter_install(enum sandbox_profile profile)
+static int filter_make(enum sandbox_profile profile, scmp_filter_ctx *ret_ctx)
 {
 	_cleanup_(filter_releasep)
 		scmp_filter_ctx ctx = seccomp_init(profiles[profile].default_action);
@@ -243,6 +246,59 @@ static int filter_install(enum sandbox_profile profile)
 	r = rules_add_common(ctx);
 	if (r == 0)
 		r = profiles[profile].rules(ctx);
+	if (r == 0)
+		*ret_ctx = TAKE_PTR(ctx);
+	return r;
+}
+
+/* Compiled filters; len 0: not prepared. */
+static struct sock_fprog prepared[ARRAY_SIZE(profiles)];
+
+/* The program that libseccomp writes to a file. Returns 0 or -errno. */
+static int filter_read(int fd, struct sock_fprog *ret_program)
+{
+	off_t size = lseek(fd, 0, SEEK_END);
+	struct sock_filter *filter = size > 0 ? malloc((size_t)size) : NULL;
+
+	if (!filter)
+		return -ENOMEM;
+	if (pread(fd, filter, (size_t)size, 0) != (ssize_t)size) {
+		free(filter);
+		return -EIO;
+	}
+	ret_program->filter = filter;
+	ret_program->len = (unsigned short)((size_t)size / sizeof(*filter));
+	return 0;
+}
+
+int sandbox_prepare(enum sandbox_profile profile)
+{
+	_cleanup_(filter_releasep) scmp_filter_ctx ctx = NULL;
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	assert(profile != SANDBOX_SERVER);
+	if (prepared[profile].len > 0 || !seccomp_supported())
+		return 0;
+	r = filter_make(profile, &ctx);
+	if (r < 0)
+		return r;
+	fd = memfd_create("hotplugfs-filter", MFD_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	r = seccomp_export_bpf(ctx, fd);
+	return r == 0 ? filter_read(fd, &prepared[profile]) : r;
+}
+
+static int filter_install(enum sandbox_profile profile)
+{
+	_cleanup_(filter_releasep) scmp_filter_ctx ctx = NULL;
+	int r;
+
+	if (prepared[profile].len > 0)
+		return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prepared[profile]) < 0 ? -errno
+											  : 0;
+	r = filter_make(profile, &ctx);
 	return r == 0 ? seccomp_load(ctx) : r;
 }
 

@@ -135,6 +135,7 @@ static int start_child(struct loop *loop, int dev_fd, const struct blockdev *dev
 	write_fd = fds[1];
 	if (fcntl(probe->answer_fd, F_SETFL, O_NONBLOCK) < 0)
 		return -errno;
+	(void)sandbox_prepare(SANDBOX_PROBE); /* else the child does it, in its own time */
 	probe->pid = fork();
 	if (probe->pid < 0)
 		return -errno;
