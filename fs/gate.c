@@ -1,5 +1,7 @@
 #include "medium.h"
 
+#include <sys/statvfs.h>
+
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -349,31 +351,34 @@ static void gate_failed(struct medium *m, int err)
 }
 
 /* vfat and its kin invent inode numbers (fs/fat/inode.c), FUSE drivers may. */
-static bool has_stable_inodes(int root_fd)
+static bool has_stable_inodes(const struct statfs *fs)
 {
-	struct statfs fs;
+	return fs->f_type != 0x4d44 /* MSDOS_SUPER_MAGIC */ &&
+	       fs->f_type != 0x2011bab0 /* exfat */ && fs->f_type != 0x65735546 /* FUSE_SUPER_MAGIC */;
+}
 
-	if (fstatfs(root_fd, &fs) < 0)
-		return true;
-	return fs.f_type != 0x4d44 /* MSDOS_SUPER_MAGIC */ && fs.f_type != 0x2011bab0 /* exfat */ &&
-	       fs.f_type != 0x65735546 /* FUSE_SUPER_MAGIC */;
+/* The server that died may have changed something without having told anybody. */
+static bool may_be_written(const struct medium *m, const struct statfs *fs)
+{
+	return m->view->channel.restarted && !m->root_known && !(fs->f_flags & ST_RDONLY);
 }
 
 void view_medium_root(struct view *view, uint32_t id, int root_fd, int err)
 {
 	_cleanup_(medium_putp) struct medium *m = medium_by_id(view, id);
+	struct statfs fs;
 	struct stat st;
-	bool by_name;
+	bool written;
 
-	if (!m || err < 0 || fstat(root_fd, &st) < 0) {
+	if (!m || err < 0 || fstat(root_fd, &st) < 0 || fstatfs(root_fd, &fs) < 0) {
 		if (m)
 			gate_failed(m, err < 0 ? err : -EIO);
 		close_fd(root_fd);
 		return;
 	}
-	by_name = !has_stable_inodes(root_fd);
 	pthread_mutex_lock(&m->lock);
-	m->by_name = by_name;
+	written = may_be_written(m, &fs);
+	m->by_name = !has_stable_inodes(&fs);
 	if (m->devs) /* other device numbers on this mount */
 		memset(m->devs->devs, 0, sizeof(m->devs->devs));
 	m->root_dev = st.st_dev;
@@ -383,6 +388,8 @@ void view_medium_root(struct view *view, uint32_t id, int root_fd, int err)
 		m->root_known_ms = now_ms();
 	m->root_known = true;
 	pthread_mutex_unlock(&m->lock);
+	if (written)
+		medium_written(m);
 	gate_open(m, root_fd);
 }
 

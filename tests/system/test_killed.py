@@ -196,3 +196,16 @@ def test_files_without_a_name(stick):
     with open(view.path("STICK", "named"), "rb") as file:
         assert file.read() == b"aaabc"
     left_nothing(view, disk)
+
+
+def test_unwritten_is_not_forgotten(stick):
+    """What the dead server changed without telling is written out before the medium is clean."""
+    view, _ = stick
+    os.mkdir(view.path("STICK", "d"))
+    view.wait_state("STICK", "clean", "idle")
+    server = view.server_pid()
+    os.kill(server, signal.SIGKILL)
+    until("a new server", lambda: server not in view.pids())
+    os.listdir(view.path("STICK", "d"))
+    until("it was dirty, and was written out",
+          lambda: "dirty -> clean" in view.log().split("starting another one")[-1])
