@@ -29,9 +29,9 @@ enum link_type {
 	LINK_WANT_MOUNT, /* id: a request waits for the filesystem */
 	LINK_USE,  /* id, writers, openers, flags (LINK_USE_*): counts changed between 0 and more */
 	LINK_IDLE, /* id: nothing open and no request for the idle timeout */
-	LINK_CLOSED,   /* id, err: 0: root fd and caches closed, new requests wait; -EBUSY */
-	LINK_FENCED,   /* id: done, and the kernel has dropped the name: the announcer's rmdir may
-			  come */
+	LINK_CLOSED, /* id, err: 0: root fd and caches closed, new requests wait; -EBUSY */
+	LINK_FENCED, /* id: done, and the kernel has dropped the name: the announcer's rmdir may
+			come */
 };
 
 /* flags of LINK_ADD and LINK_UPDATE (in info) */
