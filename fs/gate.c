@@ -354,7 +354,8 @@ static void gate_failed(struct medium *m, int err)
 static bool has_stable_inodes(const struct statfs *fs)
 {
 	return fs->f_type != 0x4d44 /* MSDOS_SUPER_MAGIC */ &&
-	       fs->f_type != 0x2011bab0 /* exfat */ && fs->f_type != 0x65735546 /* FUSE_SUPER_MAGIC */;
+	       fs->f_type != 0x2011bab0 /* exfat */ &&
+	       fs->f_type != 0x65735546 /* FUSE_SUPER_MAGIC */;
 }
 
 /* The server that died may have changed something without having told anybody. */
