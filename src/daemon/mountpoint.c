@@ -174,6 +174,21 @@ int mountpoint_mount(const char *path, bool exec)
 	return r;
 }
 
+int mountpoint_readahead(const char *path, int sysfs_fd, unsigned kib)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct statx sx;
+	char text[64];
+
+	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, 0, &sx) < 0)
+		return -errno;
+	(void)snprintf(text, sizeof(text), "class/bdi/%u:%u/read_ahead_kb", sx.stx_dev_major,
+		       sx.stx_dev_minor);
+	fd = openat(sysfs_fd, text, O_WRONLY | O_CLOEXEC);
+	(void)snprintf(text, sizeof(text), "%u", kib);
+	return fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
+}
+
 int mountpoint_sync(const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

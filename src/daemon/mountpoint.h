@@ -16,6 +16,13 @@ int mountpoint_prepare(const char *path, char **ret_path);
  */
 int mountpoint_mount(const char *path, bool exec);
 
+/*
+ * Lets the kernel read so much ahead in the mounted view, in files that do not pass through:
+ * /sys/class/bdi/ (Documentation/ABI/testing/sysfs-class-bdi). Asks the server nothing. Returns 0
+ * or -errno.
+ */
+int mountpoint_readahead(const char *path, int sysfs_fd, unsigned kib);
+
 /* Blocks until the server has taken what is unwritten: for a child. Returns 0 or -errno. */
 int mountpoint_sync(const char *path);
 

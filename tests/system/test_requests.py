@@ -52,3 +52,24 @@ def test_known_is_free(many, what):
         for name in absent:
             assert not os.path.exists(name)
     assert reads_of(server) - before < 100
+
+
+def test_readahead_without_passthrough(daemon, loopdev):
+    """Where the data goes through the server, the kernel asks for much at a time."""
+    disk = loopdev(label="STICK").plug()
+    view = daemon(disk, options=["--no-passthrough"]).wait_for("STICK")
+    with open(view.path("STICK", "file"), "wb") as file:
+        file.write(bytes(8 << 20))
+    device = os.stat(view.media).st_dev
+    with open(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb",
+              encoding="ascii") as file:
+        assert int(file.read()) == 960
+    fd = os.open(view.path("STICK", "file"), os.O_RDONLY)
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        before = reads_of(view.server_pid())
+        while os.read(fd, 1 << 20):
+            pass
+        assert reads_of(view.server_pid()) - before < 40
+    finally:
+        os.close(fd)
