@@ -5,6 +5,7 @@ request again to the next server, and the caller must not notice.
 """
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 
 import pytest
 
+from harness.people import sh
 from harness.wait import until
 
 pytestmark = pytest.mark.data
@@ -99,6 +101,17 @@ def hold(pid, what):
     return strace
 
 
+def serving(view, dead=0):
+    """The pid of a server that serves, and is not the dead one."""
+    def pid():
+        try:
+            now = view.server_pid()
+        except (AssertionError, OSError):  # it has just been started, or has just ended
+            return None
+        return now if now != dead else None
+    return until("a server", pid, 10)
+
+
 def stopped(pid):
     """The threads that a tracer has stopped."""
     found = set()
@@ -122,7 +135,7 @@ def killed_in(view, what, case):
     """Does it with a server that is killed in that call of its own."""
     worker = in_view(view, *case)
     worker.stdout.readline()
-    server = view.server_pid()
+    server = serving(view)
     strace = hold(server, what)
     try:
         worker.stdin.write("\n")
@@ -147,7 +160,16 @@ def stick(daemon, loopdev):
 
 def left_nothing(view, disk):
     """No file is left open: it can be ejected, and the filesystem is whole."""
-    until("ejected", lambda: view.eject("STICK", check=False).returncode == 0)
+    told = []
+
+    def ejected():
+        result = view.eject("STICK", check=False)
+        told[:] = [result.stderr]
+        return result.returncode == 0
+    try:
+        until("ejected", ejected)
+    except AssertionError as error:
+        raise AssertionError(told) from error
     disk.unplug()
     view.wait_for()
     disk.wait_unplugged()
@@ -178,10 +200,10 @@ def test_files_without_a_name(stick):
         directory = os.open(view.path("STICK", "d"), os.O_RDONLY)
         os.unlink(view.path("STICK", "f"))
         os.rmdir(view.path("STICK", "d"))
+        server = 0
         for turn in range(3):
-            server = view.server_pid()
+            server = serving(view, server)
             os.kill(server, signal.SIGKILL)
-            until("a new server", lambda server=server: server not in view.pids())
             assert file.write(b"0123456789") == 10
             assert os.pwrite(nameless, b"abc", turn) == 3
             assert os.fstat(file.fileno()).st_nlink == 0
@@ -203,9 +225,57 @@ def test_unwritten_is_not_forgotten(stick):
     view, _ = stick
     os.mkdir(view.path("STICK", "d"))
     view.wait_state("STICK", "clean", "idle")
-    server = view.server_pid()
-    os.kill(server, signal.SIGKILL)
-    until("a new server", lambda: server not in view.pids())
+    os.kill(serving(view), signal.SIGKILL)
     os.listdir(view.path("STICK", "d"))
     until("it was dirty, and was written out",
           lambda: "dirty -> clean" in view.log().split("starting another one")[-1])
+
+
+# Each does its work over and over until the file "stop" is there. $1: in the view, $2: beside it.
+PROGRAMS = {
+    "cp": "cp -a $2/source $1/cp; diff -r $2/source $1/cp; rm -r $1/cp",
+    "tar": "mkdir $1/tar; tar -C $1/tar -xf $2/source.tar; diff -r $2/source $1/tar/source;"
+           "rm -r $1/tar",
+    "git": "git clone -q file://$2/repo $1/git; git -C $1/git fsck --strict; rm -rf $1/git",
+    "sqlite": "sqlite3 -bail $1/db 'PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS t (b);'"
+              " >/dev/null; for i in $(seq 20); do echo 'INSERT INTO t VALUES (randomblob(900));';"
+              " done | sqlite3 -bail $1/db;"
+              " [ \"$(sqlite3 $1/db 'PRAGMA integrity_check')\" = ok ]",
+    "fio": "fio --name=t --directory=$1 --size=2m --bs=4k-64k --rw=randrw --verify=crc32c"
+           " --verify_fatal=1 --do_verify=1 --verify_state_save=0 --fsync=16 --output=/dev/null;"
+           " rm $1/t.*",
+}
+KILLS = int(os.environ.get("TEST_KILLS", "15"))
+
+
+@pytest.mark.deadline(120 + KILLS * 2)
+def test_programs_do_not_notice(stick, work):
+    """Programs at work while one server after the other is killed; TEST_KILLS sets how many."""
+    view, disk = stick
+    sh("mkdir $1/source;"
+       "for i in $(seq 150); do head -c $((i * 300)) /dev/urandom >$1/source/$i; done;"
+       "tar -C $1 -cf $1/source.tar source; git init -q $1/repo; cp $1/source/* $1/repo;"
+       "cd $1/repo; git add .; git -c user.name=x -c user.email=x commit -qm x", work)
+    programs = {name: subprocess.Popen(
+        ["bash", "-euc", f"until [ -e $2/stop ]; do {script}; done", name, view.path("STICK"),
+         work],
+        stderr=subprocess.PIPE, text=True) for name, script in PROGRAMS.items()}
+    rng = random.Random(KILLS)
+    server = 0
+    try:
+        for _ in range(KILLS):
+            server = serving(view, server)
+            time.sleep(0.3 + rng.random() / 4)  # one that dies too soon counts as unable to work
+            os.kill(server, signal.SIGKILL)
+            for name, program in programs.items():
+                assert program.poll() is None, f"{name}: {program.stderr.read()}"
+        with open(os.path.join(work, "stop"), "wb"):
+            pass
+        for name, program in programs.items():
+            _, told = program.communicate(timeout=100)
+            assert program.returncode == 0, f"{name}: {told}"
+    finally:
+        for program in programs.values():
+            program.kill()
+            program.wait()
+    left_nothing(view, disk)
