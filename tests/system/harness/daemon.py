@@ -1,5 +1,6 @@
 """One `hotplugfs mount` in the foreground: started, asked, watched, ended, and looked through."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -138,7 +139,8 @@ class Daemon:
     def kill(self):
         """The worst end: every process of it at once."""
         for pid in self.pids():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # some end with the first
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
         until("all its processes are dead", lambda: not self.pids())
 
