@@ -121,6 +121,19 @@ class Daemon:
     def eject(self, name, *args, check=True):
         return self.client("eject", *args, "--", name, check=check)
 
+    def eject_soon(self, name):
+        """Ejects it as soon as the last close, which close(2) does not wait for, has arrived."""
+        told = []
+
+        def ejected():
+            result = self.eject(name, check=False)
+            told.append(result.stderr)
+            return result.returncode == 0 or name not in self.names()
+        try:
+            until("ejected", ejected)
+        except AssertionError as error:
+            raise AssertionError(f"{set(told)}, log:\n{self.log()[-2000:]}") from error
+
     # Its processes.
 
     def pids(self):
