@@ -1,5 +1,7 @@
 #include "context.h"
 
+#include "base/log.h"
+
 /* Enough to keep several slow devices from holding the others; a hub full comes in at once. */
 #define PROBES_MAX 8
 
@@ -11,6 +13,8 @@ static void finish(struct broker *b, struct medium *m, const struct probe_result
 
 	m->probing = MEDIUM_PROBE_NONE;
 	m->probe_job = NULL;
+	log_debug("%s: probed, outcome %d, error %d", m->dev.kname, (int)result->outcome,
+		  result->err);
 	reconcile_probed(b, m, result);
 	if (again && m->state != MEDIUM_REMOVED)
 		probing_request(b, m);
@@ -31,6 +35,7 @@ static void start(struct broker *b, struct medium *m)
 	struct probe_result failed = {.outcome = PROBE_ERROR};
 
 	m->probing = MEDIUM_PROBE_RUNNING;
+	log_debug("%s: probing", m->dev.kname);
 	failed.err = probe_start(b->loop, b->dev_fd, &m->dev, b->config->probe_timeout_ms,
 				 probe_ended, m, &m->probe_job);
 	if (failed.err < 0)
