@@ -140,10 +140,13 @@ class Daemon:
         return processes.of_session(self.process.pid)
 
     def server_pid(self):
-        """The process with the most threads; the others have one, or two with a sanitizer."""
-        threads = {pid: len(os.listdir(f"/proc/{pid}/task")) for pid in self.pids()}
-        server = max(threads, key=threads.get)
-        assert threads[server] > 1 and server != self.process.pid, threads
+        """The process, beside the broker and the keeper of its fds, that has the connection; by its
+        threads told from a child of the broker that is just beginning."""
+        threads = {pid: len(os.listdir(f"/proc/{pid}/task")) for pid in self.pids()
+                   if pid != self.process.pid and processes.name(pid) != "hotplugfs-fds"
+                   and processes.has_open(pid, "/dev/fuse")}
+        server = max(threads, key=threads.get, default=0)
+        assert threads.get(server, 0) > 1, threads
         return server
 
     def send(self, number):

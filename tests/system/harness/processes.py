@@ -52,3 +52,21 @@ def command_line(pid):
         with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as line:
             return line.read().replace("\0", " ").strip()
     return ""
+
+
+def name(pid):
+    """As ps(1) shows it; "" when it has ended."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def has_open(pid, path):
+    """Whether it has this file open; not when it has ended."""
+    try:
+        return any(os.readlink(f"/proc/{pid}/fd/{fd}") == path
+                   for fd in os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return False
