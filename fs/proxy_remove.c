@@ -205,15 +205,18 @@ static struct store_intent *intent_note(struct request *req, const struct renami
 
 static void intent_done(struct store_intent *intent)
 {
-	if (intent)
-		__atomic_store_n(&intent->unique, 0, __ATOMIC_RELEASE);
+	if (!intent)
+		return;
+	intent->ino = 0; /* the next one's is not known before it is written */
+	__atomic_store_n(&intent->unique, 0, __ATOMIC_RELEASE);
 }
 
 /*
  * A request that is sent again: whether the server that died had renamed already. It then may or
  * may not have got to the node table.
  */
-static bool renamed_before(struct request *req, const struct renaming *rn, int from_fd, int to_fd)
+static bool renamed_before(struct request *req, const struct renaming *rn, int from_fd, int to_fd,
+			   struct store_intent **ret_intent)
 {
 	struct store_intent *intents = req->view->store.header->intents;
 	bool before = false;
@@ -230,7 +233,10 @@ static bool renamed_before(struct request *req, const struct renaming *rn, int f
 		before = intents[i].ino &&
 			 fstatat(from_fd, rn->from, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 			 st.st_ino != intents[i].ino;
-		intents[i] = (struct store_intent){0};
+		if (intents[i].ino) /* this server may die before it answers, too */
+			*ret_intent = &intents[i];
+		else
+			intent_done(&intents[i]);
 	}
 	return before;
 }
@@ -252,12 +258,13 @@ static int renamed_note(struct medium *m, const struct renaming *rn, int from_fd
 	return 0;
 }
 
-static int rename_in(struct request *req, struct medium *m, const struct renaming *rn)
+/* ret_intent: to be done with once the request has been answered, or NULL. */
+static int rename_in(struct request *req, struct medium *m, const struct renaming *rn,
+		     struct store_intent **ret_intent)
 {
 	_cleanup_place_ struct place from = PLACE_NONE;
 	_cleanup_place_ struct place to = PLACE_NONE;
 	_cleanup_(victim_done) struct victim v = {.fd = -EBADF};
-	struct store_intent *intent;
 	bool moves_dir;
 	int r = resolve_dir(m, rn->from_dir, &from);
 
@@ -267,7 +274,7 @@ static int rename_in(struct request *req, struct medium *m, const struct renamin
 		return r;
 	creds_assume(req, m, true);
 	medium_written(m);
-	if (renamed_before(req, rn, from.fd, to.fd))
+	if (renamed_before(req, rn, from.fd, to.fd, ret_intent))
 		return renamed_note(m, rn, from.fd);
 	victim_catch(m, rn->to_dir, to.fd, rn->to, !(rn->flags & RENAME_EXCHANGE), &v);
 	if (same_file(from.fd, rn, &v))
@@ -275,7 +282,8 @@ static int rename_in(struct request *req, struct medium *m, const struct renamin
 	moves_dir = dir_moves(m, rn, &v);
 	if (moves_dir)
 		medium_rename_begin(m);
-	intent = intent_note(req, rn, from.fd);
+	if (!*ret_intent)
+		*ret_intent = intent_note(req, rn, from.fd);
 	r = renameat2(from.fd, rn->from, to.fd, rn->to, rn->flags) < 0 ? -errno : 0;
 	if (r == 0) { /* a name that cannot be kept is found again by the next lookup */
 		(void)rename_nodes(m, rn, &v);
@@ -283,7 +291,6 @@ static int rename_in(struct request *req, struct medium *m, const struct renamin
 	} else {
 		victim_spare(m, &v);
 	}
-	intent_done(intent);
 	if (moves_dir)
 		medium_rename_end(m);
 	return r;
@@ -292,6 +299,7 @@ static int rename_in(struct request *req, struct medium *m, const struct renamin
 static void rename_common(struct request *req, struct medium *m, const struct node_info *node,
 			  uint64_t new_dir, unsigned flags, size_t names_at)
 {
+	struct store_intent *intent = NULL;
 	struct node_info to_dir;
 	const char *from;
 	const char *to;
@@ -312,9 +320,10 @@ static void rename_common(struct request *req, struct medium *m, const struct no
 					    .to = to,
 					    .flags = flags};
 
-		r = rename_in(req, m, &rn);
+		r = rename_in(req, m, &rn, &intent);
 	}
 	(void)reply_error(req, r);
+	intent_done(intent);
 }
 
 void op_rename(struct request *req, struct medium *m, const struct node_info *node)
