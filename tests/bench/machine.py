@@ -91,14 +91,16 @@ def interrupt(_number, _frame):
 def prefer(pid, nice=-20):
     """
     High priority for the session of a process. Nice values count only within a session where the
-    kernel groups by them (autogroup in sched(7)). It matters on a machine that does other things.
-    Returns the nice value that it had.
+    kernel groups by them (autogroup in sched(7)); the file is empty where it does not. It matters
+    on a machine that does other things. Returns the nice value that it had.
     """
     try:
         with open(f"/proc/{pid}/autogroup", "r+", encoding="ascii") as group:
-            before = int(group.read().split()[-1])
+            words = group.read().split()
+            if not words:
+                return nice
             group.write(str(nice))
-        return before
+        return int(words[-1])
     except FileNotFoundError:
         return nice
 

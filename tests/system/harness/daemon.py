@@ -142,7 +142,7 @@ class Daemon:
     def server_pid(self):
         """The process, beside the broker and the keeper of its fds, that has the connection; by its
         threads told from a child of the broker that is just beginning."""
-        threads = {pid: len(os.listdir(f"/proc/{pid}/task")) for pid in self.pids()
+        threads = {pid: processes.threads(pid) for pid in self.pids()
                    if pid != self.process.pid and processes.name(pid) != "hotplugfs-fds"
                    and processes.has_open(pid, "/dev/fuse")}
         server = max(threads, key=threads.get, default=0)

@@ -31,13 +31,20 @@ def status(pid):
 
 
 def open_files(pid):
-    """What each of its file descriptors points to."""
+    """What each of its file descriptors points to; nothing when it has ended."""
     files = []
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         for descriptor in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # closed since it was listed
                 files.append(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
     return files
+
+
+def threads(pid):
+    """How many it has; none when it has ended."""
+    with contextlib.suppress(OSError):
+        return len(os.listdir(f"/proc/{pid}/task"))
+    return 0
 
 
 def private_memory(pid):
@@ -65,8 +72,4 @@ def name(pid):
 
 def has_open(pid, path):
     """Whether it has this file open; not when it has ended."""
-    try:
-        return any(os.readlink(f"/proc/{pid}/fd/{fd}") == path
-                   for fd in os.listdir(f"/proc/{pid}/fd"))
-    except OSError:
-        return False
+    return path in open_files(pid)
