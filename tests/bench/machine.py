@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
@@ -117,7 +116,7 @@ def workplace():
     nice = prefer("self")
     kernel.private_mounts()
     disks.remove_leftovers(PREFIX)
-    directory = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+    directory = disks.work_directory(PREFIX)
     kernel.mount("tmpfs", directory, "tmpfs", "mode=755")
     try:
         yield directory

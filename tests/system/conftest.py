@@ -63,7 +63,7 @@ def pytest_runtest_makereport(item, call):
 def session_directory():
     """A tmpfs of this session's own mount namespace: it goes when the session goes."""
     disks.remove_leftovers(PREFIX)
-    directory = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+    directory = disks.work_directory(PREFIX)
     os.chmod(directory, 0o755)
     kernel.mount("tmpfs", directory, "tmpfs", "mode=755")
     yield directory

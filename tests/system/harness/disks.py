@@ -335,8 +335,20 @@ class ZramDisk(Disk):
             self.unplug()
 
 
+def pid_namespace():
+    return str(os.stat("/proc/self/ns/pid").st_ino)
+
+
+def work_directory(prefix):
+    """
+    A new directory for a run, named after its process, which means something only among those
+    that see the same processes.
+    """
+    return tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-{pid_namespace()}-")
+
+
 def remove_leftovers(prefix):
-    """Detaches the loop devices of earlier test runs that were killed."""
+    """Detaches the loop devices of earlier runs that were killed; prefix as for work_directory."""
     for kname in os.listdir("/sys/block"):
         try:
             with open(f"/sys/block/{kname}/loop/backing_file", encoding="utf-8",
@@ -344,7 +356,7 @@ def remove_leftovers(prefix):
                 backing = attribute.read()
         except OSError:
             continue
-        owner = backing.removeprefix(prefix).split("/")[0].split("-")[0]
-        if backing.startswith(prefix) and not os.path.exists(f"/proc/{owner}"):
+        owner, _, rest = backing.removeprefix(prefix).partition("-")
+        ours = backing.startswith(prefix) and rest.startswith(pid_namespace() + "-")
+        if ours and not os.path.exists(f"/proc/{owner}"):
             subprocess.run(["losetup", "-d", f"/dev/{kname}"], check=False, timeout=30)
-
