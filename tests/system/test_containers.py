@@ -19,7 +19,7 @@ NUMBERS = itertools.count()
 
 @pytest.fixture(scope="session")
 def engine(session_directory, request):
-    directory = os.path.join(session_directory, "podman")
+    directory = os.path.join(session_directory, "pod")
     os.mkdir(directory)
     one = Engine(directory, request.config.option.hotplugfs)
     try:

@@ -336,7 +336,8 @@ class ZramDisk(Disk):
 
 
 def pid_namespace():
-    return str(os.stat("/proc/self/ns/pid").st_ino)
+    """A short name for it: podman allows no long paths."""
+    return f"{os.stat('/proc/self/ns/pid').st_ino & 0xffff:x}"
 
 
 def work_directory(prefix):
