@@ -43,8 +43,10 @@ def pytest_configure(config):
     config.option.hotplugfs = os.path.abspath(config.option.hotplugfs)
     kernel.private_mounts()
     os.umask(0o022)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    # a shell ignores SIGINT and SIGQUIT for what it runs in the background, and that is inherited
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.hookimpl(hookwrapper=True)
