@@ -8,46 +8,47 @@
 struct op {
 	op_fn fn;
 	bool opens; /* opens something: refused while the medium is being ejected */
+	bool waits; /* for the device, whatever the caches know */
 };
 
 #define OP_MAX 64
 
 static const struct op ops[OP_MAX] = {
-	[FUSE_LOOKUP] = {op_lookup, false},
-	[FUSE_GETATTR] = {op_getattr, false},
-	[FUSE_SETATTR] = {op_setattr, false},
-	[FUSE_READLINK] = {op_readlink, false},
-	[FUSE_SYMLINK] = {op_symlink, true},
-	[FUSE_MKNOD] = {op_mknod, true},
-	[FUSE_MKDIR] = {op_mkdir, true},
-	[FUSE_UNLINK] = {op_unlink, false},
-	[FUSE_RMDIR] = {op_rmdir, false},
-	[FUSE_RENAME] = {op_rename, false},
-	[FUSE_RENAME2] = {op_rename2, false},
-	[FUSE_LINK] = {op_link, true},
-	[FUSE_OPEN] = {op_open, true},
-	[FUSE_CREATE] = {op_create, true},
-	[FUSE_TMPFILE] = {op_tmpfile, true},
-	[FUSE_READ] = {op_read, false},
-	[FUSE_WRITE] = {op_write, false},
-	[FUSE_RELEASE] = {op_release, false},
-	[FUSE_FLUSH] = {op_flush, false},
-	[FUSE_FSYNC] = {op_fsync, false},
-	[FUSE_OPENDIR] = {op_opendir, true},
-	[FUSE_READDIR] = {op_readdir, false},
-	[FUSE_READDIRPLUS] = {op_readdirplus, false},
-	[FUSE_RELEASEDIR] = {op_release, false},
-	[FUSE_FSYNCDIR] = {op_fsyncdir, false},
-	[FUSE_STATFS] = {op_statfs, false},
-	[FUSE_GETXATTR] = {op_getxattr, false},
-	[FUSE_SETXATTR] = {op_setxattr, false},
-	[FUSE_LISTXATTR] = {op_listxattr, false},
-	[FUSE_REMOVEXATTR] = {op_removexattr, false},
-	[FUSE_FALLOCATE] = {op_fallocate, false},
-	[FUSE_LSEEK] = {op_lseek, false},
-	[FUSE_COPY_FILE_RANGE] = {op_copy_file_range, false},
-	[FUSE_IOCTL] = {op_ioctl, false},
-	[WIRE_STATX] = {op_statx, false},
+	[FUSE_LOOKUP] = {op_lookup, false, false},
+	[FUSE_GETATTR] = {op_getattr, false, false},
+	[FUSE_SETATTR] = {op_setattr, false, false},
+	[FUSE_READLINK] = {op_readlink, false, false},
+	[FUSE_SYMLINK] = {op_symlink, true, false},
+	[FUSE_MKNOD] = {op_mknod, true, false},
+	[FUSE_MKDIR] = {op_mkdir, true, false},
+	[FUSE_UNLINK] = {op_unlink, false, false},
+	[FUSE_RMDIR] = {op_rmdir, false, false},
+	[FUSE_RENAME] = {op_rename, false, false},
+	[FUSE_RENAME2] = {op_rename2, false, false},
+	[FUSE_LINK] = {op_link, true, false},
+	[FUSE_OPEN] = {op_open, true, false},
+	[FUSE_CREATE] = {op_create, true, false},
+	[FUSE_TMPFILE] = {op_tmpfile, true, false},
+	[FUSE_READ] = {op_read, false, false},
+	[FUSE_WRITE] = {op_write, false, false},
+	[FUSE_RELEASE] = {op_release, false, false},
+	[FUSE_FLUSH] = {op_flush, false, false},
+	[FUSE_FSYNC] = {op_fsync, false, true},
+	[FUSE_OPENDIR] = {op_opendir, true, false},
+	[FUSE_READDIR] = {op_readdir, false, false},
+	[FUSE_READDIRPLUS] = {op_readdirplus, false, false},
+	[FUSE_RELEASEDIR] = {op_release, false, false},
+	[FUSE_FSYNCDIR] = {op_fsyncdir, false, true},
+	[FUSE_STATFS] = {op_statfs, false, false},
+	[FUSE_GETXATTR] = {op_getxattr, false, false},
+	[FUSE_SETXATTR] = {op_setxattr, false, false},
+	[FUSE_LISTXATTR] = {op_listxattr, false, false},
+	[FUSE_REMOVEXATTR] = {op_removexattr, false, false},
+	[FUSE_FALLOCATE] = {op_fallocate, false, true},
+	[FUSE_LSEEK] = {op_lseek, false, false},
+	[FUSE_COPY_FILE_RANGE] = {op_copy_file_range, false, true},
+	[FUSE_IOCTL] = {op_ioctl, false, false},
+	[WIRE_STATX] = {op_statx, false, false},
 };
 
 static const struct op *op_find(uint32_t opcode)
@@ -158,6 +159,17 @@ void view_refuse(struct request *req, int err)
 	}
 }
 
+#define DATA_LARGE (64u << 10)
+
+/* Even to copy that much takes longer than to wake another reader. */
+static bool moves_much(const struct request *req)
+{
+	const struct fuse_read_in *read = REQUEST_BODY(req, struct fuse_read_in);
+
+	return req->body_size >= DATA_LARGE ||
+	       (req->head->opcode == FUSE_READ && read && read->size >= DATA_LARGE);
+}
+
 static void dispatch_medium(struct request *req)
 {
 	const struct op *op = op_find(req->head->opcode);
@@ -177,8 +189,11 @@ static void dispatch_medium(struct request *req)
 		return;
 	}
 	if (!(node.flags & NODE_MEDIUM_ROOT && root_medium_answer(req, m, &node)) &&
-	    gate_enter(m, req, op->opens) == GATE_GO)
+	    gate_enter(m, req, op->opens) == GATE_GO) {
+		if (op->waits || moves_much(req))
+			workers_yield(req->view);
 		view_run(req);
+	}
 	medium_put(m);
 }
 

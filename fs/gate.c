@@ -68,6 +68,7 @@ static int gate_queue(struct medium *m, const struct request *req)
 static void gate_start(struct medium *m, struct request *req)
 {
 	req->medium = m;
+	req->pace = pace_begin(&m->pace);
 	list_append(&m->running, &req->link);
 	m->running_count++;
 }
@@ -174,6 +175,7 @@ static struct request *gate_next(struct medium *m)
 	list_remove(&req->link);
 	m->waiting_count--;
 	gate_start(m, req);
+	req->pace.sleeps = -1; /* it may run on another thread */
 	return req;
 }
 
@@ -271,15 +273,34 @@ static void gate_start_waiting(struct medium *m)
 	} while (req);
 }
 
+/* Under the lock, of a request that runs now: whether somebody else should read meanwhile. */
+static bool expects_to_wait(const struct medium *m, const struct request *req)
+{
+	return m->running_count > 1 || pace_is_slow(&m->pace, &req->pace);
+}
+
+/* Under the lock, of one that has ended. */
+static void remember_use(struct medium *m, const struct request *req)
+{
+	uint64_t now = pace_end(&m->pace, &req->pace);
+
+	if (!req->passive)
+		m->last_use_ms = now / 1000;
+}
+
 enum gate_verdict gate_enter(struct medium *m, struct request *req, bool opens)
 {
 	bool want_mount = false;
 	uint32_t id = m->facts.id;
+	bool yield;
 	int r;
 
 	pthread_mutex_lock(&m->lock);
 	r = gate_admit(m, req, opens, &want_mount);
+	yield = r == 0 && expects_to_wait(m, req);
 	pthread_mutex_unlock(&m->lock);
+	if (yield)
+		workers_yield(m->view);
 	if (r == 0)
 		return GATE_GO;
 	if (r < 0) {
@@ -301,8 +322,7 @@ struct request *gate_leave(struct medium *m, struct request *req)
 	pthread_mutex_lock(&m->lock);
 	list_remove(&req->link);
 	m->running_count--;
-	if (!req->passive)
-		m->last_use_ms = now_ms();
+	remember_use(m, req);
 	repaired = repairs_names(req) && --m->repairs == 0;
 	next = gate_next(m);
 	pthread_mutex_unlock(&m->lock);

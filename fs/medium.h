@@ -64,6 +64,7 @@ struct medium {
 	unsigned waiting_count;
 	unsigned repairs; /* those among both that must run before others: see gate.c */
 	uint64_t last_use_ms;
+	struct pace pace;
 	unsigned openers;
 	unsigned writers;
 	bool written;	  /* since the daemon last read it */

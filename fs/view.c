@@ -40,7 +40,7 @@ int view_new(const struct view_args *args, struct view **ret_view, struct view_f
 	view->events = args->events;
 	view->root_change_s = (uint64_t)time(NULL);
 	(void)pthread_mutex_init(&view->media_lock, NULL);
-	(void)pthread_mutex_init(&view->work_lock, NULL);
+	workers_init(&view->workers);
 	r = view_open(view, args);
 	if (r < 0) { /* the process ends: nothing else is worth taking back */
 		free(view);

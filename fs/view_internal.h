@@ -8,6 +8,7 @@
 #include "fs/nodes.h"
 #include "fs/store.h"
 #include "fs/view.h"
+#include "fs/workers.h"
 
 struct view {
 	struct channel channel;
@@ -23,11 +24,7 @@ struct view {
 	struct medium *media[STORE_SLOTS];
 	uint64_t root_change_s;
 
-	pthread_mutex_t work_lock; /* all below */
-	unsigned idle;		   /* threads that wait in read() */
-	bool stopped;
-	void (*done)(int err, void *data);
-	void *done_data;
+	struct workers workers;
 };
 
 /* Handles one request completely, up to the reply. On a worker thread. */
@@ -36,5 +33,3 @@ void view_dispatch(struct view *view, const char *buf, size_t size);
 void view_run(struct request *req);
 /* The same with nothing but errors, when there is no thread for it. */
 void view_refuse(struct request *req, int err);
-/* A thread more for a request that waited at the gate and runs now. */
-void workers_run(struct request *req);

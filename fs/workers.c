@@ -1,16 +1,22 @@
-/*
- * Threads that read requests and handle them. There is always one that reads: whoever takes the
- * last free reader's place starts another. How many there can be is bounded by the gates, since
- * only requests behind a gate can take long.
- */
-#include <pthread.h>
+#include "workers.h"
+
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "creds.h"
 #include "view_internal.h"
 
-#define WORKERS_IDLE 8 /* readers kept for the next burst */
+#define PARKED_MAX  8 /* threads kept for the next burst */
+#define READERS_MAX 4
+
+/* The watcher's clock, in ticks. */
+#define TICK_NS	    1000000L
+#define TICKS_BUSY  8  /* with a request pending at each: one reader more */
+#define TICKS_CALM  20 /* with none pending: one less */
+#define TICKS_STILL 64 /* without any request: it goes to sleep */
 
 static void *reader(void *data);
 
@@ -28,51 +34,100 @@ static int thread_start(void *(*fn)(void *data), void *data)
 	return r;
 }
 
-/* Before a request is handled: somebody else must be reading meanwhile. */
-static void reader_busy(struct view *view)
+static unsigned cpus_usable(void)
 {
-	bool start;
+	cpu_set_t cpus;
 
-	pthread_mutex_lock(&view->work_lock);
-	start = --view->idle == 0 && !view->stopped;
-	if (start)
-		view->idle++;
-	pthread_mutex_unlock(&view->work_lock);
-	if (start && thread_start(reader, view) < 0) {
-		pthread_mutex_lock(&view->work_lock);
-		view->idle--;
-		pthread_mutex_unlock(&view->work_lock);
-	}
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
+		return 1; /* more than 1024 of them, or not allowed */
+	return (unsigned)CPU_COUNT(&cpus);
 }
 
-/* Afterwards. Returns false when this reader is one too many. */
-static bool reader_free(struct view *view)
+void workers_init(struct workers *workers)
+{
+	(void)pthread_mutex_init(&workers->lock, NULL);
+	(void)pthread_cond_init(&workers->work, NULL);
+	(void)pthread_cond_init(&workers->watch, NULL);
+	workers->wanted = 1;
+	workers->wanted_max = MIN(READERS_MAX, cpus_usable());
+}
+
+/* Whether the caller is to read now; if so, it counts as reading. */
+static bool reader_admit(struct workers *w)
+{
+	unsigned reading = atomic_load(&w->reading);
+
+	do {
+		if (reading >= atomic_load(&w->wanted))
+			return false;
+	} while (!atomic_compare_exchange_weak(&w->reading, &reading, reading + 1));
+	return true;
+}
+
+/* Waits until somebody is to read. Returns false when this thread is one too many. */
+static bool reader_park(struct workers *w)
 {
 	bool stay;
 
-	pthread_mutex_lock(&view->work_lock);
-	stay = view->idle < WORKERS_IDLE && !view->stopped;
-	if (stay)
-		view->idle++;
-	pthread_mutex_unlock(&view->work_lock);
+	pthread_mutex_lock(&w->lock);
+	while ((stay = !w->stopped) && !reader_admit(w)) {
+		stay = w->parked < PARKED_MAX;
+		if (!stay)
+			break;
+		w->parked++;
+		pthread_cond_wait(&w->work, &w->lock);
+		w->parked--;
+	}
+	pthread_mutex_unlock(&w->lock);
 	return stay;
+}
+
+/* One thread more that tries to read. A thread that cannot be had is tried for again. */
+static void reader_call(struct view *view)
+{
+	struct workers *w = &view->workers;
+	bool start;
+
+	pthread_mutex_lock(&w->lock);
+	start = w->parked == 0 && !w->stopped;
+	if (!start)
+		pthread_cond_signal(&w->work);
+	pthread_mutex_unlock(&w->lock);
+	if (start)
+		(void)thread_start(reader, view);
+}
+
+void workers_yield(struct view *view)
+{
+	if (atomic_load(&view->workers.reading) == 0)
+		reader_call(view);
+}
+
+/* The last reader has something to do: it is looked after from now on. */
+static void watch_begin(struct workers *w)
+{
+	pthread_mutex_lock(&w->lock);
+	atomic_store(&w->watched, true);
+	pthread_cond_signal(&w->watch);
+	pthread_mutex_unlock(&w->lock);
 }
 
 /*
  * The connection has ended. The daemon is told at once: other threads may hang on a dead device
  * for ever.
  */
-static void stop(struct view *view, int err)
+static void stop(struct workers *w, int err)
 {
 	bool first;
 
-	pthread_mutex_lock(&view->work_lock);
-	first = !view->stopped;
-	view->stopped = true;
-	view->idle--;
-	pthread_mutex_unlock(&view->work_lock);
+	pthread_mutex_lock(&w->lock);
+	first = !w->stopped;
+	w->stopped = true;
+	pthread_cond_broadcast(&w->work);
+	pthread_cond_broadcast(&w->watch);
+	pthread_mutex_unlock(&w->lock);
 	if (first) /* ENODEV: unmounted, the normal end */
-		view->done(err == -ENODEV ? 0 : err, view->done_data);
+		w->done(err == -ENODEV ? 0 : err, w->done_data);
 }
 
 static bool request_is_again(const char *buf, size_t size)
@@ -82,25 +137,28 @@ static bool request_is_again(const char *buf, size_t size)
 	return size >= sizeof(*head) && head->unique & WIRE_UNIQUE_RESEND;
 }
 
+/* After a read; what is sent again never waits, and one reader keeps its order. */
+static void reader_took(struct workers *w, bool again)
+{
+	atomic_fetch_add(&w->taken, 1);
+	if (atomic_fetch_sub(&w->reading, 1) == 1 && !again && !atomic_load(&w->watched))
+		watch_begin(w);
+}
+
 static void read_requests(struct view *view, char *buf)
 {
-	for (;;) {
-		ssize_t n = channel_read(&view->channel, buf);
-		bool again;
+	struct workers *w = &view->workers;
 
-		if (n == -EAGAIN)
-			continue;
-		if (n < 0) {
-			stop(view, (int)n);
+	while (reader_admit(w) || reader_park(w)) {
+		ssize_t n = channel_read(&view->channel, buf);
+
+		reader_took(w, n < 0 || request_is_again(buf, (size_t)n));
+		if (n >= 0) {
+			view_dispatch(view, buf, (size_t)n);
+		} else if (n != -EAGAIN) {
+			stop(w, (int)n);
 			return;
 		}
-		/* what is sent again comes first and never waits: one reader keeps the order */
-		again = request_is_again(buf, (size_t)n);
-		if (!again)
-			reader_busy(view);
-		view_dispatch(view, buf, (size_t)n);
-		if (!again && !reader_free(view))
-			return;
 	}
 }
 
@@ -129,12 +187,16 @@ static void *reader(void *data)
 	struct view *view = data;
 	char *map = buffer_map(view);
 
-	if (map != MAP_FAILED && creds_thread_start() == 0)
+	int r;
+
+	if (map == MAP_FAILED)
+		return NULL;
+	r = creds_thread_start();
+	if (r == 0)
 		read_requests(view, map + 4096 - CHANNEL_WRITE_OFFSET);
 	else
-		stop(view, -ENOMEM);
-	if (map != MAP_FAILED)
-		(void)munmap(map, BUFFER_MAP);
+		stop(&view->workers, r);
+	(void)munmap(map, BUFFER_MAP);
 	return NULL;
 }
 
@@ -156,18 +218,94 @@ void workers_run(struct request *req)
 		view_refuse(req, -EAGAIN);
 }
 
+/* What the watcher has seen, tick by tick. */
+struct watch {
+	unsigned taken;
+	unsigned still; /* ticks in a row: no request was read, */
+	unsigned busy;	/* a request was pending, */
+	unsigned calm;	/* none was */
+};
+
+static bool request_pending(const struct view *view)
+{
+	struct pollfd fd = {.fd = view->channel.fd, .events = POLLIN};
+
+	return poll(&fd, 1, 0) == 1 && fd.revents & POLLIN;
+}
+
+/* As many readers as it takes. */
+static void watch_load(struct view *view, struct watch *watch)
+{
+	struct workers *w = &view->workers;
+	unsigned wanted = atomic_load(&w->wanted);
+	bool pending = request_pending(view);
+
+	watch->busy = pending ? watch->busy + 1 : 0;
+	watch->calm = pending ? 0 : watch->calm + 1;
+	if (watch->busy >= TICKS_BUSY && wanted < w->wanted_max) {
+		atomic_store(&w->wanted, wanted + 1);
+		watch->busy = 0;
+		reader_call(view);
+	}
+	if (watch->calm >= TICKS_CALM && wanted > 1) {
+		atomic_store(&w->wanted, wanted - 1);
+		watch->calm = 0;
+	}
+}
+
+static void watch_tick(struct view *view, struct watch *watch)
+{
+	struct workers *w = &view->workers;
+	unsigned taken = atomic_load(&w->taken);
+
+	watch->still = taken == watch->taken ? watch->still + 1 : 0;
+	watch->taken = taken;
+	if (watch->still > 0)
+		workers_yield(view); /* none reads, none has since the last tick */
+	watch_load(view, watch);
+}
+
+/* Sleeps until there are requests again. Returns false when there will be no more. */
+static bool watch_sleep(struct workers *w)
+{
+	bool stopped;
+
+	pthread_mutex_lock(&w->lock);
+	atomic_store(&w->watched, false);
+	/* who took the last reader's place before that counted on us */
+	if (atomic_load(&w->reading) == 0)
+		atomic_store(&w->watched, true);
+	while (!atomic_load(&w->watched) && !w->stopped)
+		pthread_cond_wait(&w->watch, &w->lock);
+	stopped = w->stopped;
+	pthread_mutex_unlock(&w->lock);
+	return !stopped;
+}
+
+static void *watcher(void *data)
+{
+	const struct timespec tick = {.tv_nsec = TICK_NS};
+	struct view *view = data;
+	struct watch watch = {0};
+
+	while (watch.still < TICKS_STILL || watch_sleep(&view->workers)) {
+		if (watch.still >= TICKS_STILL)
+			watch = (struct watch){.taken = atomic_load(&view->workers.taken)};
+		(void)nanosleep(&tick, NULL);
+		watch_tick(view, &watch);
+	}
+	return NULL;
+}
+
 int view_start(struct view *view, void (*done)(int err, void *data), void *data)
 {
 	int r;
 
-	view->done = done;
-	view->done_data = data;
-	view->idle = 1;
+	view->workers.done = done;
+	view->workers.done_data = data;
 	/* what the server that died had read but not answered: to come before all else */
 	if (view->channel.restarted && view->channel.features.resend)
 		(void)channel_notify_resend(&view->channel);
-	r = thread_start(reader, view);
-	if (r < 0)
-		view->idle = 0;
-	return r;
+	r = thread_start(watcher, view);
+	return r < 0 ? r : thread_start(reader, view);
 }

@@ -72,3 +72,4 @@ void loop_reap_strangers(const struct loop *loop);
 
 /* CLOCK_MONOTONIC in milliseconds. */
 uint64_t now_ms(void);
+uint64_t now_us(void);
