@@ -59,7 +59,10 @@ static void closedirp(DIR **dir)
 		closedir(*dir);
 }
 
-/* Whether the directory dir/sub has an entry, or with attribute: one that has this attribute. */
+/*
+ * Whether the directory dir/sub has an entry, or with attribute: a directory that has this
+ * attribute.
+ */
 static bool dir_has(int sysfs_fd, const char *dir, const char *sub, const char *attribute)
 {
 	_cleanup_(closedirp) DIR *d = NULL;
@@ -82,6 +85,8 @@ static bool dir_has(int sysfs_fd, const char *dir, const char *sub, const char *
 			continue;
 		if (!attribute)
 			return true;
+		if (entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN)
+			continue;
 		(void)snprintf(name, sizeof(name), "%s/%s", entry->d_name, attribute);
 		if (faccessat(fd, name, F_OK, 0) == 0)
 			return true;

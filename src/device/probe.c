@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -11,7 +12,8 @@
 #include "device/probe_scan.h"
 
 struct probe {
-	struct loop_child *child;
+	struct loop_child *child; /* only to be reaped */
+	struct loop_fd *answer;
 	struct loop_timer *timer;
 	pid_t pid;
 	int answer_fd;
@@ -86,6 +88,7 @@ static void read_answer(int fd, struct probe_result *ret_result)
 static struct probe *probe_free(struct probe *probe)
 {
 	loop_child_forget(probe->child);
+	loop_fd_remove(probe->answer);
 	loop_timer_remove(probe->timer);
 	close_fd(probe->answer_fd);
 	free(probe);
@@ -101,14 +104,14 @@ static void probe_finish(struct probe *probe, const struct probe_result *result)
 	fn(result, data);
 }
 
-static void child_exited(pid_t pid, int status, void *data)
+/* Or its end without one. The child still has to close the device: nobody waits for that. */
+static void answer_came(int fd, uint32_t events, void *data)
 {
 	struct probe *probe = data;
-	struct probe_result result = {.outcome = PROBE_CRASHED};
+	struct probe_result result;
 
-	probe->child = NULL;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		read_answer(probe->answer_fd, &result);
+	(void)events;
+	read_answer(fd, &result);
 	probe_finish(probe, &result);
 }
 
@@ -141,11 +144,15 @@ static int start_child(struct loop *loop, int dev_fd, const struct blockdev *dev
 		return -errno;
 	if (probe->pid == 0)
 		child_main(dev_fd, dev, write_fd, parent);
-	r = loop_child_add(loop, probe->pid, child_exited, probe, &probe->child);
+	r = loop_child_add(loop, probe->pid, NULL, NULL, &probe->child);
 	if (r < 0) {
 		(void)kill(probe->pid, SIGKILL);
 		(void)waitpid(probe->pid, NULL, 0);
+		return r;
 	}
+	r = loop_fd_add(loop, probe->answer_fd, EPOLLIN, answer_came, probe, &probe->answer);
+	if (r < 0)
+		(void)kill(probe->pid, SIGKILL);
 	return r;
 }
 
