@@ -7,6 +7,9 @@
 /* How long the server may take to give back the root of a filesystem that somebody wants out. */
 #define CLOSE_PATIENCE_MS 10000
 #define EXIT_PATIENCE_MS  3000
+/* close(2) does not wait until the server hears of it: files count as open a little longer. */
+#define RELEASE_PATIENCE_MS 500
+#define RELEASE_RETRY_MS    20
 
 static const struct {
 	uint32_t flags;	      /* of LINK_CLOSE */
@@ -173,6 +176,22 @@ static void server_done(struct broker *b, struct medium *m)
 		finished[m->purpose](b, m);
 }
 
+static void ask_server(struct broker *b, struct medium *m);
+
+static void ask_again(void *data)
+{
+	struct medium *m = data;
+
+	ask_server(m->broker, m);
+}
+
+/* Whether what is open may be closed already, without the server knowing: it is asked again. */
+static bool release_awaited(struct broker *b, struct medium *m)
+{
+	return m->purpose == MEDIUM_CLOSE_EJECT && now_ms() < m->release_until_ms &&
+	       loop_timer_add(b->loop, RELEASE_RETRY_MS, ask_again, m, &m->close_timer) == 0;
+}
+
 void closing_closed(struct broker *b, struct medium *m, const struct link_message *message)
 {
 	bool closing = m->state == MEDIUM_CLOSING || m->state == MEDIUM_EJECTING;
@@ -186,6 +205,8 @@ void closing_closed(struct broker *b, struct medium *m, const struct link_messag
 	}
 	m->close_timer = loop_timer_remove(m->close_timer);
 	m->openers = MAX(m->openers, message->openers);
+	if (release_awaited(b, m))
+		return;
 	(void)snprintf(why, sizeof(why), "%u %s open", m->openers,
 		       m->openers == 1 ? "file is" : "files are");
 	give_up(b, m, message->err, m->openers > 0 ? why : "it is in use");
@@ -222,6 +243,7 @@ void closing_start(struct broker *b, struct medium *m, enum medium_purpose purpo
 	m->purpose = purpose;
 	m->eject_asked = false;
 	m->sync_timer = loop_timer_remove(m->sync_timer);
+	m->release_until_ms = now_ms() + RELEASE_PATIENCE_MS;
 	medium_set_state(m, purposes[purpose].state);
 	visibility_update(b, m);
 	ask_server(b, m);

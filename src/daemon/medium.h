@@ -99,7 +99,8 @@ struct medium {
 	bool wanted;	  /* requests wait for the mount */
 	bool eject_asked; /* as soon as the running job is done */
 	bool eject_force;
-	bool read_only; /* as mounted, or as it would be */
+	uint64_t release_until_ms; /* for the last close of its files to arrive, when ejecting */
+	bool read_only;		   /* as mounted, or as it would be */
 	char options[LIMIT_OPTIONS];
 	uint32_t writers;
 	uint32_t openers;

@@ -102,7 +102,7 @@ static void view_make(struct fuzz_view *f)
 	args.fuse_fd = pair[0];
 	init_send(pair[1]);
 	MUST(view_new(&args, &f->view, &features) == 0);
-	f->view->workers.reading = 1; /* there is nothing to read: what came is what the input says */
+	f->view->workers.reading = 1; /* nobody need come to read: the input says what comes */
 	f->reply_fd = memfd_create("replies", MFD_CLOEXEC);
 	MUST(f->reply_fd >= 0 && dup3(f->reply_fd, args.fuse_fd, O_CLOEXEC) == args.fuse_fd);
 	close_fd(pair[1]);

@@ -1,5 +1,6 @@
 """list, wait, monitor, eject, probe and doctor, as a person or a script uses them."""
 
+import concurrent.futures
 import contextlib
 import datetime
 import json
@@ -200,6 +201,24 @@ def test_eject_busy(stick):
         os.mkdir(view.path("STICK", "new"))
     view.eject("STICK")
     assert not disk.mounted()
+
+
+def test_eject_after_close(stick):
+    """The server hears of a close only a little later: that is waited for."""
+    view, _ = stick
+    files = [open(view.path("STICK", f"file{number}"), "wb") for number in range(300)]
+    server = view.server_pid()
+    os.kill(server, signal.SIGSTOP)
+    try:
+        for file in files:
+            file.close()
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            eject = pool.submit(view.eject, "STICK", check=False)
+            view.wait_state("STICK", "ejecting")
+            os.kill(server, signal.SIGCONT)
+            assert eject.result().returncode == 0, eject.result().stderr
+    finally:
+        os.kill(server, signal.SIGCONT)
 
 
 def test_eject_force(stick):
