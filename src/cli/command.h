@@ -33,3 +33,5 @@ extern const struct command command_monitor;
 extern const struct command command_eject;
 extern const struct command command_probe;
 extern const struct command command_doctor;
+extern const struct command command_attach;
+extern const struct command command_detach;

@@ -159,11 +159,11 @@ static int operand_take(const struct command *command, int argc, char *const *ar
 	}
 	if (!allowed)
 		return 0;
-	if (optind == argc || !*argv[optind]) {
+	args->operand = optind < argc ? argv[optind] : command->operand_default;
+	if (!args->operand || !*args->operand) {
 		(void)snprintf(error, error_size, "%s is missing", command->operand);
 		return -EINVAL;
 	}
-	args->operand = argv[optind];
 	return 0;
 }
 

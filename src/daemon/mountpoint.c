@@ -10,7 +10,6 @@
 
 #include "base/log.h"
 
-#define VIEW_TYPE   "fuse.hotplugfs"
 #define VIEW_SOURCE "hotplugfs"
 
 /* realpath(3) of what may be a dead mount: only the directory above it is resolved. */

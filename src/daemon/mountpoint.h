@@ -3,6 +3,9 @@
 
 #include "base/util.h"
 
+/* Its type in mount tables. */
+#define VIEW_TYPE "fuse.hotplugfs"
+
 /*
  * Checks that path can carry the view: a directory, not the mountpoint of a live hotplugfs. Dead
  * ones, which a daemon that was killed left, are unmounted with a line in the log.

@@ -1,5 +1,5 @@
 #!/bin/bash
-# An include may only point down: base <- device <- staging <- daemon <- cli, and fs <- base.
+# An include may only point down: base <- device <- staging <- daemon <- container <- cli, and fs <- base.
 # Only daemon/server*.c, which tie the two together, may include fs/.
 set -euo pipefail
 declare -A below=(
@@ -7,7 +7,8 @@ declare -A below=(
 	[device]="base device"
 	[staging]="base device staging"
 	[daemon]="base device staging daemon"
-	[cli]="base device staging daemon cli"
+	[container]="base daemon container"
+	[cli]="base device staging daemon container cli"
 	[fs]="base fs"
 )
 status=0

@@ -21,6 +21,11 @@ static const struct option_spec options[] = {
 
 static const struct command with_operand = {
 	.name = "test", .operand = "NAME", .summary = "Tests.", .options = options};
+static const struct command with_default = {.name = "test",
+					    .operand = "NAME",
+					    .operand_default = "default",
+					    .summary = "Tests.",
+					    .options = options};
 static const struct command without_operand = {
 	.name = "test", .summary = "Tests.", .notes = "Notes.", .options = options};
 
@@ -89,6 +94,18 @@ static void test_dashes(void **state)
 	arguments_done(&p.args);
 }
 
+static void test_default(void **state)
+{
+	struct parsed p = PARSE(&with_default, "-a");
+
+	assert_int_equal(p.result, OPTIONS_RUN);
+	assert_string_equal(p.args.operand, "default");
+	arguments_done(&p.args);
+	p = PARSE(&with_default, "x");
+	assert_string_equal(p.args.operand, "x");
+	arguments_done(&p.args);
+}
+
 static void test_beginning(void **state)
 {
 	struct parsed p = PARSE(&without_operand, "--inc", "x");
@@ -123,6 +140,8 @@ static void test_refused(void **state)
 {
 	refused(PARSE(&with_operand), "NAME is missing");
 	refused(PARSE(&with_operand, ""), "NAME is missing");
+	refused(PARSE(&with_default, ""), "NAME is missing");
+	refused(PARSE(&with_default, "a", "b"), "unexpected argument \"b\"");
 	refused(PARSE(&with_operand, "a", "b"), "unexpected argument \"b\"");
 	refused(PARSE(&without_operand, "a"), "unexpected argument \"a\"");
 	refused(PARSE(&with_operand, "--nonsense", "a"), "unknown option \"--nonsense\"");
@@ -300,12 +319,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_accepted),     cmocka_unit_test(test_dashes),
-		cmocka_unit_test(test_beginning),    cmocka_unit_test(test_help),
-		cmocka_unit_test(test_refused),	     cmocka_unit_test(test_many),
-		cmocka_unit_test(test_help_text),    cmocka_unit_test(test_escape),
-		cmocka_unit_test(test_size),	     cmocka_unit_test(test_escape_ascii),
-		cmocka_unit_test(test_table),	     cmocka_unit_test(test_tail),
-		cmocka_unit_test(test_tail_refused),
+		cmocka_unit_test(test_default),	     cmocka_unit_test(test_beginning),
+		cmocka_unit_test(test_help),	     cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_many),	     cmocka_unit_test(test_help_text),
+		cmocka_unit_test(test_escape),	     cmocka_unit_test(test_size),
+		cmocka_unit_test(test_escape_ascii), cmocka_unit_test(test_table),
+		cmocka_unit_test(test_tail),	     cmocka_unit_test(test_tail_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
