@@ -18,6 +18,7 @@ pytest.register_assert_rewrite("harness")
 from harness import disks, kernel  # noqa: E402  (after the path is set)
 from harness.container import Run  # noqa: E402
 from harness.daemon import Daemon  # noqa: E402
+from harness.podman import Engine  # noqa: E402
 from harness.wait import SLOWNESS  # noqa: E402
 
 PREFIX = "/tmp/hotplugfs-tests-"
@@ -174,6 +175,21 @@ def run(work, request, loopdev):
     yield factory
     for one in made:
         one.clean_up()
+
+
+@pytest.fixture(scope="session")
+def engine(session_directory, request):
+    """podman and runc, with a root filesystem."""
+    directory = os.path.join(session_directory, "pod")
+    os.mkdir(directory)
+    one = Engine(directory, request.config.option.hotplugfs)
+    try:
+        reason = one.refuses()
+        if reason:
+            pytest.skip(CANNOT + reason)
+        yield one
+    finally:
+        one.remove()
 
 
 @pytest.fixture

@@ -9,26 +9,12 @@ import pytest
 
 from harness import kernel
 from harness.people import NOBODY, sh
-from harness.podman import Container, Engine
+from harness.podman import Container
 from harness.terminal import JOB, SHELL, Terminal
 from harness.wait import until
 from test_run import facts, print_signals
 
 NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def engine(session_directory, request):
-    directory = os.path.join(session_directory, "pod")
-    os.mkdir(directory)
-    one = Engine(directory, request.config.option.hotplugfs)
-    try:
-        reason = one.refuses()
-        if reason:
-            pytest.skip(f"this machine cannot: {reason}")
-        yield one
-    finally:
-        one.remove()
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Real containers: podman and runc on a root filesystem made of this machine's own files."""
 
+import copy
 import os
+import shlex
 import shutil
 import subprocess
 
@@ -15,26 +17,51 @@ RIGHTS = ["--cap-drop=all", "--cap-add", "SYS_ADMIN,SETUID,SETGID,DAC_OVERRIDE,D
 """What README.md says that the daemon's container needs, for loop devices."""
 
 
+def write_program(path, command):
+    """A shell script that is the command, with its arguments."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    os.chmod(path, 0o755)
+    return path
+
+
 class Engine:
     """podman with all its state in one directory, so that nothing outside is touched."""
 
     def __init__(self, directory, binary):
+        self.directory = directory
         self.rootfs = os.path.join(directory, "rootfs")
-        self.command = ["podman", "--root", os.path.join(directory, "store"),
-                        "--runroot", os.path.join(directory, "run"),
-                        "--tmpdir", os.path.join(directory, "tmp"), "--cgroup-manager", "cgroupfs",
-                        "--events-backend", "file", "--runtime", "runc"]
+        self.command = self._command("runc")
         self._make_rootfs(binary)
+
+    def _command(self, runtime):
+        return ["podman", "--root", os.path.join(self.directory, "store"),
+                "--runroot", os.path.join(self.directory, "run"),
+                "--tmpdir", os.path.join(self.directory, "tmp"), "--cgroup-manager", "cgroupfs",
+                "--events-backend", "file", "--runtime", runtime]
+
+    def other(self, runtime):
+        """The same with another runtime."""
+        one = copy.copy(self)
+        one.command = self._command(runtime)
+        return one
+
+    def script(self, path):
+        """A program that is podman with these options, as `--engine` wants it."""
+        return write_program(path, self.command)
 
     def _make_rootfs(self, binary):
         """/usr is this machine's, read-only; the rest is what a minimal Debian has."""
         for name in ("usr", "etc", "media", "proc", "sys", "dev", "run", "tmp", "opt", "host/dev",
-                     "var/lib"):
+                     "var/lib", "var/tmp"):
             os.makedirs(os.path.join(self.rootfs, name))
         for name in ("bin", "sbin", "lib", "lib64"):
             os.symlink(f"usr/{name}", os.path.join(self.rootfs, name))
         for name in ("passwd", "group", "ld.so.cache", "nsswitch.conf"):
             shutil.copy(f"/etc/{name}", os.path.join(self.rootfs, "etc"))
+        for name in ("etc/hosts", "etc/resolv.conf", "etc/localtime", "run/.containerenv"):
+            with open(os.path.join(self.rootfs, name), "wb"):
+                pass  # mounted over by engines that may not make it
         shutil.copy(binary, os.path.join(self.rootfs, "opt/hotplugfs"))
         usr = os.path.join(self.rootfs, "usr")
         kernel.mount("/usr", usr, "none", flags=kernel.MS_BIND)

@@ -24,6 +24,24 @@ def children(pid):
     return []
 
 
+def tree(pid):
+    """It and its children and theirs."""
+    return [pid, *(one for child in children(pid) for one in tree(child))]
+
+
+def of_user(uid):
+    """Process ids whose real user this is."""
+    return [int(name) for name in filter(str.isdigit, os.listdir("/proc"))
+            if _status_uid(name) == uid]
+
+
+def _status_uid(pid):
+    with contextlib.suppress(OSError, KeyError):
+        facts = status(pid)
+        return -1 if facts["State"].startswith("Z") else int(facts["Uid"].split()[0])
+    return -1
+
+
 def status(pid):
     """/proc/PID/status as a dictionary of texts."""
     with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as lines:
