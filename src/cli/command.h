@@ -35,3 +35,5 @@ extern const struct command command_probe;
 extern const struct command command_doctor;
 extern const struct command command_attach;
 extern const struct command command_detach;
+extern const struct command command_cdi;
+extern const struct command command_hook;

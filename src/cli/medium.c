@@ -36,9 +36,14 @@ struct json_object *json_text(const char *text)
 	return json_object_new_string(valid);
 }
 
+const char *json_text_pretty(struct json_object *object)
+{
+	return json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
+							      JSON_C_TO_STRING_SPACED |
+							      JSON_C_TO_STRING_NOSLASHESCAPE);
+}
+
 void json_print(struct json_object *object)
 {
-	(void)puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
-								  JSON_C_TO_STRING_SPACED |
-								  JSON_C_TO_STRING_NOSLASHESCAPE));
+	(void)puts(json_text_pretty(object));
 }

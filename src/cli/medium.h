@@ -16,7 +16,9 @@ bool medium_is(struct json_object *medium, const char *member);
  */
 struct json_object *json_text(const char *text);
 
-/* Prints an object or array on stdout, with line breaks for people. */
+/* An object or array with line breaks for people; borrowed from the object. */
+const char *json_text_pretty(struct json_object *object);
+/* Prints that on stdout. */
 void json_print(struct json_object *object);
 
 static inline void json_putp(struct json_object **object)

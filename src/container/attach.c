@@ -131,12 +131,13 @@ static int put_base(struct guest *guest, const struct attach_args *args, int bas
 }
 
 /* The view must have arrived: else the base goes again. */
-static int check(const struct guest *guest, const struct attach_args *args)
+static int check(const struct guest *guest, const struct attach_args *args,
+		 const struct source *source)
 {
 	_cleanup_(guest_dir_done) struct guest_dir dir = GUEST_DIR_NONE;
 	int r = guest_find(guest, args->target, &dir);
 
-	if (r < 0 || is_view(&dir))
+	if (r < 0 || source->view < 0 || is_view(&dir))
 		return r;
 	(void)guest_unmount(&dir);
 	return -EIO;
@@ -150,6 +151,8 @@ static int deliver(struct guest *guest, const struct attach_args *args, const st
 	int r = guest_enter(guest);
 
 	*ret_step = STEP_PROCESS;
+	if (r == 0 && args->root)
+		r = guest_set_root(guest, args->root);
 	if (r < 0)
 		return r;
 	*ret_step = STEP_TARGET;
@@ -161,7 +164,7 @@ static int deliver(struct guest *guest, const struct attach_args *args, const st
 		sent = source_send(source);
 	r = guest_enter(guest);
 	if (r == 0)
-		r = check(guest, args);
+		r = check(guest, args, source);
 	return sent < 0 ? sent : r;
 }
 

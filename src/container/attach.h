@@ -13,6 +13,7 @@ struct attach_args {
 	struct source_wish wish;
 	int pidfd; /* of the container's process; borrowed */
 	pid_t pid;
+	const char *root; /* a path in its mount namespace that will be its root; NULL: it has it */
 	const char *target; /* directory in the container; made if it is not there */
 };
 

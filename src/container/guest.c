@@ -96,6 +96,17 @@ int guest_leave(const struct guest *guest)
 	return setns(guest->home, CLONE_NEWNS) < 0 ? -errno : 0;
 }
 
+int guest_set_root(struct guest *guest, const char *path)
+{
+	int fd = open_directory(AT_FDCWD, path, 0);
+
+	if (fd < 0)
+		return fd;
+	close_fd(guest->root);
+	guest->root = fd;
+	return 0;
+}
+
 /* The path of an open directory from the root of the mount namespace, without links. */
 static int path_of(const struct guest *guest, int fd, char *path, size_t size)
 {

@@ -37,6 +37,9 @@ void guest_done(struct guest *guest);
 int guest_enter(struct guest *guest);
 int guest_leave(const struct guest *guest);
 
+/* In the container's mount namespace: takes this directory for the root. Returns 0 or -errno. */
+int guest_set_root(struct guest *guest, const char *path);
+
 /* A directory of the container. */
 struct guest_dir {
 	int fd; /* O_PATH; of the topmost mount there */

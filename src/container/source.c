@@ -143,6 +143,12 @@ static int make_base(struct source *source)
 	return source->base < 0 ? source->base : set_attributes(source->base, base);
 }
 
+/* Whether what copy_view() said means that a daemon is yet to be started. */
+static bool is_absent(int err)
+{
+	return err == -ENOENT || err == -ENOTCONN;
+}
+
 int source_prepare(const struct source_wish *wish, struct source *ret_source)
 {
 	_cleanup_(source_done) struct source source = SOURCE_NONE;
@@ -151,11 +157,13 @@ int source_prepare(const struct source_wish *wish, struct source *ret_source)
 	if (r < 0)
 		return r;
 	source.view = copy_view(wish);
-	if (source.view < 0)
+	if (source.view < 0 && !(wish->may_come && is_absent(source.view)))
 		return source.view;
 	r = stage_mount(wish, &source.follow);
 	if (r < 0)
 		return r;
+	if (source.view < 0 && source.follow == SOURCE_STAYS)
+		return source.view;
 	source.stage = open_place(wish->view);
 	if (source.stage < 0)
 		return source.stage;
@@ -177,7 +185,7 @@ void source_done(struct source *source)
 
 int source_send(const struct source *source)
 {
-	return move_to(source->view, source->stage);
+	return source->view < 0 ? 0 : move_to(source->view, source->stage);
 }
 
 int source_find_base(const char *view, struct mount_facts *ret_facts)

@@ -20,12 +20,13 @@ enum source_follow {
 struct source_wish {
 	const char *view; /* where it is mounted */
 	bool read_only;	  /* implies SOURCE_STAYS: later views would not be read-only */
+	bool may_come;	  /* no view is needed now if one can come later */
 };
 
 struct source {
 	int base;  /* a detached mount, to be moved to its place by the caller */
 	int stage; /* where the view is to be mounted to arrive on base */
-	int view;  /* a detached mount */
+	int view;  /* a detached mount; -EBADF: none yet */
 	enum source_follow follow;
 };
 
@@ -37,7 +38,7 @@ struct source {
 /*
  * Moves this process, which must have one thread, into a mount namespace of its own for ever, and
  * makes the mounts there. Returns 0, ret_source is then to be given to source_done(); -ENOENT
- * when there is no view; -ENOTCONN when its daemon is dead; or -errno.
+ * when there is no view (and none can come); -ENOTCONN when its daemon is dead; or -errno.
  */
 int source_prepare(const struct source_wish *wish, struct source *ret_source);
 void source_done(struct source *source);
