@@ -18,6 +18,7 @@ pytest.register_assert_rewrite("harness")
 from harness import disks, kernel  # noqa: E402  (after the path is set)
 from harness.container import Run  # noqa: E402
 from harness.daemon import Daemon  # noqa: E402
+from harness.guests import Refused  # noqa: E402
 from harness.podman import Engine  # noqa: E402
 from harness.wait import SLOWNESS  # noqa: E402
 
@@ -190,6 +191,38 @@ def engine(session_directory, request):
         yield one
     finally:
         one.remove()
+
+
+@pytest.fixture
+def shared(work):
+    """A directory below which mounts propagate, as on a host with systemd."""
+    directory = os.path.join(work, "shared")
+    os.mkdir(directory)
+    kernel.mount("tmpfs", directory, "tmpfs", "mode=755")
+    kernel.call("mount", None, os.fsencode(directory), None, kernel.MS_SHARED, None)
+    yield directory
+    kernel.umount(directory, kernel.MNT_DETACH)
+
+
+@pytest.fixture
+def guest(request, work):
+    """guest(kind): a running container of this kind. more: for the engine."""
+    made = []
+
+    def factory(kind, *more):
+        directory = os.path.join(work, f"guest{len(made)}")
+        os.mkdir(directory)
+        engine = request.getfixturevalue("engine")
+        one = kind(engine, directory, more)
+        made.append(one)
+        try:
+            return one.start()
+        except Refused as reason:
+            pytest.skip(CANNOT + str(reason))
+
+    yield factory
+    for one in made:
+        one.stop()
 
 
 @pytest.fixture

@@ -5,43 +5,10 @@ import subprocess
 
 import pytest
 
-from conftest import CANNOT
 from harness import kernel
-from harness.guests import KINDS, Bubblewrap, Namespaces, Refused, UserNamespaces
+from harness.guests import KINDS, Bubblewrap, Namespaces, UserNamespaces
 from harness.people import sh
 
-
-
-@pytest.fixture
-def shared(work):
-    """A directory below which mounts propagate, as on a host with systemd."""
-    directory = os.path.join(work, "shared")
-    os.mkdir(directory)
-    kernel.mount("tmpfs", directory, "tmpfs", "mode=755")
-    kernel.call("mount", None, os.fsencode(directory), None, kernel.MS_SHARED, None)
-    yield directory
-    kernel.umount(directory, kernel.MNT_DETACH)
-
-
-@pytest.fixture
-def guest(request, work):
-    """guest(kind): a running container of this kind."""
-    made = []
-
-    def factory(kind):
-        directory = os.path.join(work, f"guest{len(made)}")
-        os.mkdir(directory)
-        engine = request.getfixturevalue("engine")
-        one = kind(engine, directory)
-        made.append(one)
-        try:
-            return one.start()
-        except Refused as reason:
-            pytest.skip(CANNOT + str(reason))
-
-    yield factory
-    for one in made:
-        one.stop()
 
 
 @pytest.fixture

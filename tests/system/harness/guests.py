@@ -32,9 +32,9 @@ class Guest:
 
     uid = 1000
 
-    def __init__(self, engine, work):
-        """engine: for a root filesystem; work: an empty directory."""
-        self.engine, self.work = engine, work
+    def __init__(self, engine, work, more=()):
+        """engine: for a root filesystem; work: an empty directory; more: for podman run."""
+        self.engine, self.work, self.more = engine, work, more
         self.name = f"hotplugfs-guest-{os.getpid()}-{next(NUMBERS)}"
         self.pid = None
 
@@ -82,8 +82,8 @@ class Podman(Guest):
         must_have("podman", self.RUNTIME)
         self._engine_start()
         result = self.engine.call(*self.engine.run("--detach", "--name", self.name, *self.FLAGS,
-                                                   *self.flags)[len(self.engine.command):], *IDLE,
-                                  check=False)
+                                                   *self.flags, *self.more)[len(self.engine.command):],
+                                  *IDLE, check=False)
         if result.returncode:
             raise Refused(f"podman: {result.stderr.strip().splitlines()[-1]}")
         self.pid = int(self.engine.call("inspect", "--format", "{{.State.Pid}}",

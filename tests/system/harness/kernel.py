@@ -37,6 +37,14 @@ def mount(source, target, fstype, options="", flags=0):
          ctypes.c_ulong(flags), os.fsencode(options))
 
 
+def cover(directory, work):
+    """Lets this mount namespace write in a directory of the machine without changing it."""
+    for name in ("upper", "work"):
+        os.makedirs(os.path.join(work, name))
+    mount("overlay", directory, "overlay",
+          f"lowerdir={directory},upperdir={work}/upper,workdir={work}/work")
+
+
 def umount(target, flags=0):
     call("umount2", os.fsencode(target), flags)
 
