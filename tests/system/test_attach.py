@@ -38,6 +38,7 @@ def test_workload(shared, daemon, loopdev, guest, attach, kind):
     one.out("cp /etc/group /media/STICK/copy 2>/dev/null || cp /bin/busybox /media/STICK/copy")
     copied = one.out("cat /media/STICK/copy | wc -c 2>/dev/null || stat -c %s /media/STICK/copy")
     assert os.path.getsize(view.path("STICK", "copy")) == int(copied) > 0
+    assert one.out("ls -ln /media/STICK/copy").split()[2] == ("0" if kind == "rootless" else "1000")
     view.wait_state("STICK", "clean", "idle")
     disk.unplug()
     view.wait_for()
@@ -51,6 +52,23 @@ def test_workload(shared, daemon, loopdev, guest, attach, kind):
     attach(one, view, verb="detach")
     assert one.names() == set()
     assert "no view" in attach(one, view, verb="detach", check=False).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["userns", "rootless"])
+def test_owners_without_owner(shared, daemon, loopdev, guest, attach, kind):
+    """Owners as stored mean nobody to a container with other numbers: its user reads what everybody
+    may read, and writes nothing. --owner is there for that."""
+    disk = loopdev(label="STICK")
+    with disk.native() as directory:
+        os.mkdir(os.path.join(directory, "home"))
+        os.chown(os.path.join(directory, "home"), 1000, 1000)
+    disk.plug()
+    view = daemon(disk, where=shared).wait_for("STICK")
+    one = guest(KINDS[kind])
+    attach(one, view)
+    assert one.out("ls -ldn /media/STICK/home").split()[2:4] == ["65534", "65534"]
+    assert "denied" in one.exec("touch /media/STICK/home/file").stderr
 
 
 @pytest.mark.parametrize("kind", [Namespaces, UserNamespaces])

@@ -31,9 +31,10 @@ class Guest:
     """A running container. uid: the host's number of the user that exec() runs as."""
 
     uid = 1000
+    has_rootfs = True
 
     def __init__(self, engine, work, more=()):
-        """engine: for a root filesystem; work: an empty directory; more: for podman run."""
+        """engine: for a root filesystem, or None; work: an empty directory; more: for podman run."""
         self.engine, self.work, self.more = engine, work, more
         self.name = f"hotplugfs-guest-{os.getpid()}-{next(NUMBERS)}"
         self.pid = None
@@ -131,8 +132,8 @@ class UserNamespace(Podman):
 class Rootless(Podman):
     """podman of an ordinary user, known in this mount namespace only. Its user 0 is that one."""
 
-    USER = 64242
-    uid = 64242
+    covered = ()
+    USER = uid = 1000000 + os.getpid()  # nobody else's, since what it leaves running is killed
     flags = ["--user=0:0"]
 
     def _engine_start(self):
@@ -164,13 +165,15 @@ class Rootless(Podman):
         self.covered.append(path)
 
     def stop(self):
-        super().stop()
-        for paused in processes.of_user(self.USER):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(paused, signal.SIGKILL)
-        until("the user's processes have ended", lambda: not processes.of_user(self.USER))
-        for path in self.covered:
-            kernel.umount(path, kernel.MNT_DETACH)
+        try:
+            super().stop()
+            for paused in processes.of_user(self.USER):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(paused, signal.SIGKILL)
+            until("the user's processes have ended", lambda: not processes.of_user(self.USER))
+        finally:
+            for path in self.covered:
+                kernel.umount(path, kernel.MNT_DETACH)
 
 
 class Process(Guest):
@@ -306,6 +309,7 @@ class Namespaces(Process):
     which its process has all capabilities."""
 
     PROGRAM = "unshare"
+    has_rootfs = False
     user = False
 
     def command(self):
