@@ -32,12 +32,23 @@ class Guest:
 
     uid = 1000
     has_rootfs = True
+    covers_run = False
 
     def __init__(self, engine, work, more=()):
         """engine: for a root filesystem, or None; work: an empty directory; more: for podman run."""
         self.engine, self.work, self.more = engine, work, more
         self.name = f"hotplugfs-guest-{os.getpid()}-{next(NUMBERS)}"
         self.pid = None
+
+    def _cover_run(self):
+        """For engines that leave directories in /run; uncovered by _uncover_run()."""
+        kernel.cover("/run", os.path.join(self.work, "machine-run"))
+        self.covers_run = True
+
+    def _uncover_run(self):
+        if self.covers_run:
+            kernel.umount("/run", kernel.MNT_DETACH)
+            self.covers_run = False
 
     def whose(self):
         """The options by which attach is told of it."""
@@ -215,6 +226,14 @@ class Process(Guest):
 class Nspawn(Process):
     PROGRAM = "systemd-nspawn"
 
+    def start(self):
+        self._cover_run()
+        return super().start()
+
+    def stop(self):
+        super().stop()
+        self._uncover_run()
+
     def command(self):
         return [self.PROGRAM, "-q", "-D", self.engine.rootfs, "--register=no", "--keep-unit",
                 "--read-only", "--machine", self.name, *IDLE]
@@ -242,6 +261,7 @@ class Docker(Guest):
 
     def start(self):
         must_have("dockerd", "docker", "busybox")
+        self._cover_run()
         self.socket = os.path.join(self.work, "docker.sock")
         client = "/usr/bin/docker" if os.path.exists("/usr/bin/docker") else "docker"
         self.client = [client, "--host", f"unix://{self.socket}"]
@@ -294,12 +314,11 @@ class Docker(Guest):
         return self._docker("exec", self.name, "/bin/sh", "-euc", script, "sh", *args, check=False)
 
     def stop(self):
-        if not self.dockerd:
-            return
-        if self.dockerd.poll() is None:
+        if self.dockerd and self.dockerd.poll() is None:
             self._docker("rm", "--force", self.name, check=False)
             self.dockerd.terminate()
             self.dockerd.wait(40 * SLOWNESS)
+        self._uncover_run()
         for point in reversed(kernel.mounts_under(self.work)):
             kernel.umount(point, kernel.MNT_DETACH)
 
