@@ -61,16 +61,34 @@ static void mount_succeeded(struct broker *b, struct medium *m, const struct sta
 	commands_event(b, m, "mounted");
 }
 
+static void start_mount(struct broker *b, struct medium *m);
+
+/* Whether the kernel may know the filesystem under another name; that is tried now. */
+static bool mount_otherwise(struct broker *b, struct medium *m, int err)
+{
+	const struct driver *other = driver_other(m->driver);
+
+	if (err != -ENODEV || !other || b->phase == BROKER_ENDING)
+		return false;
+	m->driver = other;
+	start_mount(b, m);
+	return m->state == MEDIUM_MOUNTING;
+}
+
 static void mount_ended(const struct staging_result *result, void *data)
 {
 	struct medium *m = data;
 	struct broker *b = m->broker;
 
 	m->job = NULL;
-	if (result->err < 0)
+	if (mount_otherwise(b, m, result->err))
+		return;
+	if (result->err < 0) {
+		m->driver = driver_find(m->probe.fstype);
 		mount_failed(b, m, result->err, result->reason);
-	else
+	} else {
 		mount_succeeded(b, m, result);
+	}
 	if (b->phase == BROKER_ENDING)
 		closing_for_exit(b, m);
 	else if (m->eject_asked)

@@ -172,3 +172,8 @@ const struct driver *driver_find(const char *fstype)
 		return other;
 	return first;
 }
+
+const struct driver *driver_other(const struct driver *driver)
+{
+	return next_driver(driver + 1, driver->fstype);
+}

@@ -21,6 +21,12 @@ struct driver {
 const struct driver *driver_find(const char *fstype);
 
 /*
+ * What to try when the kernel does not know this type: that list names no module that could still
+ * be loaded. NULL: nothing more.
+ */
+const struct driver *driver_other(const struct driver *driver);
+
+/*
  * The options for one mount: defaults, then extra (from the configuration; a name that is not
  * allowed is refused), then uid=/gid= where the type takes an owner. nosuid, nodev and ro are
  * flags, not in the string. Returns 0, or -EINVAL with the offending option named in error, or

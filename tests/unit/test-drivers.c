@@ -70,6 +70,17 @@ static void test_extra_replaces_and_adds(void **state)
 	expect("btrfs", ",,compress=zstd,,", &nobody, "compress=zstd");
 }
 
+static void test_other(void **state)
+{
+	const struct driver *ntfs = driver_find("ntfs");
+
+	while (driver_other(ntfs))
+		ntfs = driver_other(ntfs);
+	assert_string_equal(ntfs->kernel_type, "ntfs");
+	assert_null(driver_other(driver_find("ext4")));
+	assert_null(driver_other(driver_find("erofs"))); /* the last one */
+}
+
 static void test_refused(void **state)
 {
 	expect_refused("ext4", "sync", "sync");
@@ -102,6 +113,7 @@ int main(void)
 		cmocka_unit_test(test_find),	cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_owner),	cmocka_unit_test(test_extra_replaces_and_adds),
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_too_long),
+		cmocka_unit_test(test_other),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
