@@ -23,8 +23,9 @@ static void check_sysfs(const struct config *config, struct doctor_finding *find
 	else if (fs.f_flags & ST_RDONLY)
 		doctor_found(
 			finding, DOCTOR_WARN,
-			"container: -v /sys:/sys; without it card readers are polled, and dirty "
-			"memory of slow disks is not bounded",
+			"container: -v /sys:/sys; without it a card that is taken out while it is "
+			"written may damage the next one, and dirty memory of slow disks is not "
+			"bounded",
 			"read-only");
 	else
 		doctor_found(finding, DOCTOR_OK, NULL, "there, and writable");

@@ -264,6 +264,7 @@ static void stop(struct broker *b)
 		(void)mountpoint_unmount(b->mountpoint);
 	guard_free(b->guard);
 	free_media(b);
+	drives_free(b);
 	staging_free(b->staging);
 	names_free(b->names);
 	loop_timer_remove(b->ready_timer);
@@ -302,6 +303,7 @@ int broker_run(const struct broker_args *args)
 	b->config = args->config;
 	b->sysfs_fd = b->proc_fd = b->dev_fd = -EBADF;
 	list_init(&b->probe_queue);
+	list_init(&b->drives);
 	(void)umask(022);
 	raise_fd_limit();
 	r = start(b);

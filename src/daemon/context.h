@@ -54,6 +54,7 @@ struct broker {
 	struct sysdisk sysdisk;
 	uint64_t sysdisk_ms; /* when it was read; 0: never */
 	struct list probe_queue;
+	struct list drives; /* of drives.c */
 	unsigned probes_running;
 	bool passthrough; /* of the connection */
 	struct loop_timer *ready_timer;
@@ -90,6 +91,19 @@ void reconcile_conceal(struct broker *b, struct medium *m, const char *reason);
 void probing_request(struct broker *b, struct medium *m);
 void probing_cancel(struct broker *b, struct medium *m);
 bool probing_quiet(const struct broker *b);
+
+/* drives.c: drives whose medium can be exchanged, see device/drive.h */
+
+/* Sees to it that an exchange is noticed; dev: the whole disk. */
+void drives_watch(struct broker *b, const struct blockdev *dev);
+/* The contrary: it stays, and is not of interest any more. */
+void drives_unwatch(struct broker *b, const char *kname);
+void drives_unwatch_all(struct broker *b);
+/* It is gone. */
+void drives_forget(struct broker *b, const char *kname);
+/* The medium on which this was mounted is out: nothing may reach the next one. */
+void drives_cut_off(struct broker *b, const struct blockdev *dev);
+void drives_free(struct broker *b);
 
 /* visibility.c: names in the view */
 
@@ -137,6 +151,8 @@ void closing_for_exit(struct broker *b, struct medium *m);
 
 /* removal.c: the device is gone */
 
+/* If it is mounted: nothing more may be written to the drive, whose medium is another one. */
+void removal_cut_off(struct broker *b, const struct medium *m);
 void removal_start(struct broker *b, struct medium *m);
 /* Frees it, a little later, once nothing is left of it. */
 void removal_finish(struct broker *b, struct medium *m);

@@ -72,9 +72,15 @@ int helper_start(struct loop *loop, int (*fn)(const char *path), const char *pat
 
 struct helper *helper_cancel(struct helper *h)
 {
+	if (h)
+		(void)kill(h->pid, SIGKILL);
+	return helper_leave(h);
+}
+
+struct helper *helper_leave(struct helper *h)
+{
 	if (!h)
 		return NULL;
-	(void)kill(h->pid, SIGKILL);
 	loop_child_forget(h->child);
 	loop_timer_remove(h->deadline);
 	free(h);

@@ -1,4 +1,4 @@
-/* A child that does one system call on the view, which may wait for the server. */
+/* A child that does something which may wait: for the server, or for a drive. */
 #pragma once
 
 #include "base/loop.h"
@@ -15,3 +15,5 @@ int helper_start(struct loop *loop, int (*fn)(const char *path), const char *pat
 		 uint64_t deadline_ms, helper_done_fn done, void *data, struct helper **ret_helper);
 /* done is not called any more, the child is killed. Accepts NULL, returns NULL. */
 struct helper *helper_cancel(struct helper *helper);
+/* done is not called any more, the child ends in its own time. Accepts NULL, returns NULL. */
+struct helper *helper_leave(struct helper *helper);

@@ -140,11 +140,36 @@ static bool wait_for_udev(struct broker *b, struct medium *m, enum udev_knowledg
 	return true;
 }
 
+static void consider_drive(struct broker *b, struct medium *m, const struct policy_input *in)
+{
+	if (m->dev.drive[0] == '\0' || m->dev.partno != 0)
+		return;
+	if (policy_wants_asking(in))
+		drives_watch(b, &m->dev);
+	else
+		drives_unwatch(b, m->dev.kname);
+}
+
+/*
+ * The kernel reads the partitions of a new medium, and goes on to tell of exchanges, only when
+ * somebody opens the drive.
+ */
+static void look_at_drive(struct broker *b, struct medium *m)
+{
+	bool drive = m->dev.drive[0] != '\0' && m->dev.partno == 0;
+
+	if (drive && !m->looked_at && !m->probed)
+		probing_request(b, m);
+	m->looked_at = true;
+}
+
 static void consider(struct broker *b, struct medium *m, enum reconcile_mode mode)
 {
 	enum udev_knowledge udev = udev_source_ask(b->udev, m->dev.devnum);
 	struct policy_input in = facts(b, m, udev);
 	char reason[LIMIT_REASON] = "";
+
+	consider_drive(b, m, &in);
 
 	if (m->state == MEDIUM_EJECTED)
 		return;
@@ -156,6 +181,8 @@ static void consider(struct broker *b, struct medium *m, enum reconcile_mode mod
 	}
 	if (!policy_wants_probe(&in, reason, sizeof(reason))) {
 		reconcile_conceal(b, m, reason);
+		if (policy_wants_asking(&in))
+			look_at_drive(b, m);
 		return;
 	}
 	if (wait_for_udev(b, m, udev))
@@ -181,6 +208,29 @@ static struct medium *add(struct broker *b, const struct blockdev *dev)
 	return m;
 }
 
+/*
+ * The drive is still there, and has another medium or none. Partitions of the old one are gone,
+ * though their devices stay for as long as somebody has them open, and tell nothing.
+ */
+static void exchanged(struct broker *b, struct medium *first)
+{
+	registry_for_each (m, &b->registry) {
+		bool part = m->state != MEDIUM_REMOVED && m->dev.partno != 0;
+
+		if (m != first && (!part || !streq(m->dev.disk, first->dev.disk)))
+			continue;
+		removal_cut_off(b, m);
+		removal_start(b, m);
+	}
+}
+
+static void gone(struct broker *b, struct medium *m)
+{
+	if (m->dev.partno == 0)
+		drives_forget(b, m->dev.kname);
+	removal_start(b, m);
+}
+
 /* Returns the device's medium, or NULL when it is gone. */
 static struct medium *update(struct broker *b, const char *kname)
 {
@@ -188,8 +238,11 @@ static struct medium *update(struct broker *b, const char *kname)
 	struct blockdev dev;
 	int r = blockdev_read(b->sysfs_fd, kname, &dev);
 
-	if (m && (r < 0 || !medium_same_device(&m->dev, &dev))) {
-		removal_start(b, m);
+	if (m && r < 0) {
+		gone(b, m);
+		m = NULL;
+	} else if (m && !medium_same_device(&m->dev, &dev)) {
+		exchanged(b, m);
 		m = NULL;
 	}
 	if (r < 0)
@@ -212,9 +265,23 @@ static void reconcile_disk_of(struct broker *b, const char *kname, const char *d
 		reconcile_device(b, disk, RECONCILE_EVENT);
 }
 
+/* Partitions that went with their drive's medium, and have devices: of the new one, or stale. */
+static void reconcile_partitions_of(struct broker *b, const char *disk)
+{
+	registry_for_each (m, &b->registry) {
+		char kname[LIMIT_KNAME];
+
+		(void)STR_COPY(kname, m->dev.kname);
+		if (m->state == MEDIUM_REMOVED && m->dev.partno != 0 && streq(m->dev.disk, disk) &&
+		    !registry_find_device(&b->registry, kname))
+			reconcile_device(b, kname, RECONCILE_EVENT);
+	}
+}
+
 void reconcile_device(struct broker *b, const char *kname, enum reconcile_mode mode)
 {
 	struct medium *m = registry_find_device(&b->registry, kname);
+	struct medium *before = m;
 	char disk[LIMIT_KNAME] = "";
 	bool known = m;
 
@@ -225,6 +292,8 @@ void reconcile_device(struct broker *b, const char *kname, enum reconcile_mode m
 		(void)STR_COPY(disk, m->dev.disk);
 		consider(b, m, mode);
 	}
+	if (before && m && m != before && m->dev.partno == 0)
+		reconcile_partitions_of(b, kname);
 	if (known != (m != NULL))
 		reconcile_disk_of(b, kname, disk);
 }
@@ -252,7 +321,7 @@ void reconcile_all(struct broker *b, enum reconcile_mode mode)
 
 		if (m->state != MEDIUM_REMOVED &&
 		    blockdev_read(b->sysfs_fd, m->dev.kname, &dev) < 0)
-			removal_start(b, m);
+			gone(b, m);
 	}
 	r = blockdev_each(b->sysfs_fd, rescan_device, &rescan);
 	if (r < 0)
@@ -267,10 +336,28 @@ void reconcile_put_off(struct broker *b, struct medium *m)
 	consider(b, m, m->view == MEDIUM_ABSENT ? RECONCILE_RELOAD : RECONCILE_EVENT);
 }
 
+/* The probe's open has made the kernel look at the medium: what sysfs says may be new. */
+static bool changed_by_open(struct broker *b, struct medium *m)
+{
+	struct blockdev dev;
+
+	if (m->dev.drive[0] == '\0' || blockdev_read(b->sysfs_fd, m->dev.kname, &dev) < 0)
+		return false;
+	if (!medium_same_device(&m->dev, &dev))
+		return true;
+	m->dev = dev;
+	return false;
+}
+
 void reconcile_probed(struct broker *b, struct medium *m, const struct probe_result *result)
 {
 	char kname[LIMIT_KNAME];
 
+	if (changed_by_open(b, m)) {
+		(void)STR_COPY(kname, m->dev.kname);
+		reconcile_device(b, kname, RECONCILE_EVENT);
+		return;
+	}
 	if (medium_is_engaged(m)) {
 		m->redecide = true;
 		return;

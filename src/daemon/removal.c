@@ -42,6 +42,14 @@ static void abandon(struct broker *b, struct medium *m)
 			    strerror(-r));
 }
 
+void removal_cut_off(struct broker *b, const struct medium *m)
+{
+	bool left_mounted = m->state == MEDIUM_FAILED && !m->had_failed;
+
+	if (medium_is_engaged(m) || left_mounted)
+		drives_cut_off(b, &m->dev);
+}
+
 /* The fence comes before everything else: nothing may reach what is on the device now. */
 void removal_start(struct broker *b, struct medium *m)
 {

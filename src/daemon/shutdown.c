@@ -161,6 +161,7 @@ void shutdown_begin(struct broker *b, int code)
 	b->shutdown->code = code;
 	(void)notify_send("STOPPING=1");
 	stop_sources(b);
+	drives_unwatch_all(b);
 	if (supervisor_running(b->server))
 		r = helper_start(b->loop, mountpoint_sync, b->mountpoint, SYNC_DEADLINE_MS,
 				 view_synced, b, &b->shutdown->helper);

@@ -94,6 +94,22 @@ static bool dir_has(int sysfs_fd, const char *dir, const char *sub, const char *
 	return false;
 }
 
+/* The block layer's "events" (Documentation/ABI/stable/sysfs-block) and the SCSI device below. */
+static void read_drive(int sysfs_fd, const char *dir, struct blockdev *dev)
+{
+	char device[PATH_MAX];
+	char text[64];
+
+	if (!dev->removable || sysfs_read(sysfs_fd, dir, "events", text, sizeof(text)) < 0 ||
+	    !strstr(text, "media_change"))
+		return;
+	if (snprintf(device, sizeof(device), "%s/device", dir) >= (int)sizeof(device))
+		return;
+	sysfs_read_link(sysfs_fd, device, "subsystem", text, sizeof(text));
+	if (streq(text, "scsi"))
+		sysfs_read_link(sysfs_fd, dir, "device", dev->drive, sizeof(dev->drive));
+}
+
 static int read_disk(int sysfs_fd, const char *dir, struct blockdev *dev)
 {
 	const char *base = strrchr(dir, '/');
@@ -108,6 +124,7 @@ static int read_disk(int sysfs_fd, const char *dir, struct blockdev *dev)
 	dev->removable = sysfs_read_number(sysfs_fd, dir, "removable") == 1;
 	dev->hidden = sysfs_read_number(sysfs_fd, dir, "hidden") == 1;
 	dev->read_only |= sysfs_read_number(sysfs_fd, dir, "ro") == 1;
+	read_drive(sysfs_fd, dir, dev);
 	if (dev->partno == 0)
 		dev->has_partitions = dir_has(sysfs_fd, dir, ".", "partition");
 	blockdev_read_hardware(sysfs_fd, dir, dev);

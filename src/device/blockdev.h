@@ -29,6 +29,11 @@ struct blockdev {
 	uint64_t diskseq;    /* of the whole disk; 0: this kernel has none */
 	enum blockdev_bus bus;
 	bool removable; /* of the whole disk: its medium can change under it */
+	/*
+	 * SCSI address (host:channel:target:lun) of a drive that tells when its medium was
+	 * exchanged, for which somebody has to ask it: drive.h. "": not such a drive.
+	 */
+	char drive[32];
 	bool read_only;
 	bool has_partitions; /* the kernel shows partitions of this disk */
 	bool has_holders;    /* device-mapper, md: somebody builds on it */

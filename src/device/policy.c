@@ -201,6 +201,15 @@ bool policy_wants_probe(const struct policy_input *in, char *reason, size_t reas
 	return is_wanted(&before, reason, reason_size);
 }
 
+bool policy_wants_asking(const struct policy_input *in)
+{
+	struct policy_input before = *in;
+	char reason[LIMIT_REASON];
+
+	before.probe = NULL;
+	return !in->system_disk && !in->dev->hidden && is_wanted(&before, reason, sizeof(reason));
+}
+
 /* The probe recognised nothing that could be shown. */
 static bool outcome_allows(const struct policy_input *in, char *reason, size_t size)
 {

@@ -35,5 +35,11 @@ struct policy_decision {
  */
 bool policy_wants_probe(const struct policy_input *in, char *reason, size_t reason_size);
 
+/*
+ * Whether a drive whose medium can be exchanged is one to be asked about it: its media would be
+ * shown, or some of them.
+ */
+bool policy_wants_asking(const struct policy_input *in);
+
 /* The decision. in->probe must be set. */
 void policy_decide(const struct policy_input *in, struct policy_decision *ret_decision);

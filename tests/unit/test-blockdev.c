@@ -100,7 +100,7 @@ static void put_usb_stick(const struct tree *t)
 	put(t, USB_DISK, "removable", "1\n");
 	put(t, USB_DISK, "diskseq", "17\n");
 	put(t, USB_DISK, "hidden", "0\n");
-	put_link(t, USB_DISK, "device", "../..");
+	put_link(t, USB_DISK, "device", "../../../6:0:0:0");
 	put_link(t, USB_SCSI, "subsystem", "../../../../../../../../bus/scsi");
 	put(t, USB_SCSI, "vendor", "Kingston\n");
 	put(t, USB_SCSI, "model", "DataTraveler 3.0\n");
@@ -148,6 +148,24 @@ static void reads_a_usb_stick(void **state)
 	assert_true(dev.has_holders && dev.removable && dev.read_only);
 	assert_false(dev.has_partitions);
 	assert_string_equal(dev.hwid, "E0D55EA574/1");
+}
+
+static void knows_drives_with_exchangeable_media(void **state)
+{
+	struct tree *t = *state;
+	struct blockdev dev;
+
+	put_usb_stick(t);
+	assert_int_equal(blockdev_read(t->fd, "sdb", &dev), 0);
+	assert_string_equal(dev.drive, ""); /* tells nothing of its medium */
+	put(t, USB_DISK, "events", "media_change\n");
+	assert_int_equal(blockdev_read(t->fd, "sdb", &dev), 0);
+	assert_string_equal(dev.drive, "6:0:0:0");
+	assert_int_equal(blockdev_read(t->fd, "sdb1", &dev), 0);
+	assert_string_equal(dev.drive, "6:0:0:0");
+	put(t, USB_DISK, "removable", "0\n");
+	assert_int_equal(blockdev_read(t->fd, "sdb", &dev), 0);
+	assert_string_equal(dev.drive, "");
 }
 
 static void names_hardware_without_a_serial(void **state)
@@ -299,6 +317,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(reads_a_usb_stick, setup, teardown),
+		cmocka_unit_test_setup_teardown(knows_drives_with_exchangeable_media, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(names_hardware_without_a_serial, setup, teardown),
 		cmocka_unit_test_setup_teardown(reads_cards, setup, teardown),
 		cmocka_unit_test_setup_teardown(reads_virtual_devices, setup, teardown),

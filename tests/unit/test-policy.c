@@ -192,6 +192,23 @@ static void empty_drives_are_probed(void **state)
 	assert_false(wants_probe(w));
 }
 
+static void drives_of_media_are_asked(void **state)
+{
+	struct world *w = *state;
+
+	w->dev.partno = 0;
+	w->dev.has_partitions = true; /* judged by themselves, and exchanged with the medium */
+	assert_true(policy_wants_asking(&w->in));
+	w->in.system_disk = true;
+	assert_false(policy_wants_asking(&w->in));
+	w->in.system_disk = false;
+	w->dev.hidden = true;
+	assert_false(policy_wants_asking(&w->in));
+	w->dev.hidden = false;
+	include(w, "exclude", "sdb");
+	assert_false(policy_wants_asking(&w->in));
+}
+
 static void tells_what_the_probe_found(void **state)
 {
 	static const struct {
@@ -392,6 +409,7 @@ int main(void)
 		WORLD_TEST(exclude_wins),
 		WORLD_TEST(never_shows),
 		WORLD_TEST(empty_drives_are_probed),
+		WORLD_TEST(drives_of_media_are_asked),
 		WORLD_TEST(tells_what_the_probe_found),
 		WORLD_TEST(judges_the_content),
 		WORLD_TEST(judges_the_partition),

@@ -1,0 +1,235 @@
+#include "context.h"
+
+#include <limits.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "daemon/helper.h"
+#include "device/drive.h"
+
+#define HELPER_DEADLINE_MS 60000
+/* Where the kernel cannot be told to ask the drive, we make it do so. */
+#define LOOK_MS 1000
+
+enum drive_state {
+	DRIVE_ASKED,   /* the kernel asks it */
+	DRIVE_LOOKED,  /* we do */
+	DRIVE_LEAVING, /* it is not asked any more */
+	DRIVE_CUT_OFF, /* its medium was taken out while it was mounted */
+};
+
+struct drive {
+	struct broker *broker;
+	struct list link;
+	enum drive_state state;
+	char kname[LIMIT_KNAME];
+	char path[LIMIT_KNAME + 16]; /* in sysfs */
+	char node[PATH_MAX];	     /* in the directory of devices */
+	char address[sizeof(((struct blockdev *)NULL)->drive)];
+	struct helper *helper; /* at most one */
+	struct loop_timer *timer;
+};
+
+static struct drive *find(struct broker *b, const char *kname)
+{
+	list_for_each (at, &b->drives) {
+		struct drive *d = CONTAINER_OF(at, struct drive, link);
+
+		if (streq(d->kname, kname))
+			return d;
+	}
+	return NULL;
+}
+
+/* What it is left as does not depend on us: a child that is at that may end it. */
+static void drive_free(struct drive *d)
+{
+	bool finish = d->state == DRIVE_LEAVING || d->state == DRIVE_CUT_OFF;
+
+	list_remove(&d->link);
+	d->helper = finish ? helper_leave(d->helper) : helper_cancel(d->helper);
+	loop_timer_remove(d->timer);
+	free(d);
+}
+
+static void look(void *data);
+
+static void look_later(struct drive *d)
+{
+	d->timer = loop_timer_remove(d->timer);
+	(void)loop_timer_add(d->broker->loop, LOOK_MS, look, d, &d->timer);
+}
+
+/* What came of it the kernel tells by an event. */
+static void looked(int err, void *data)
+{
+	struct drive *d = data;
+
+	(void)err;
+	d->helper = NULL;
+	look_later(d);
+}
+
+static void look(void *data)
+{
+	struct drive *d = data;
+
+	d->timer = loop_timer_remove(d->timer);
+	if (helper_start(d->broker->loop, drive_look, d->node, HELPER_DEADLINE_MS, looked, d,
+			 &d->helper) < 0)
+		look_later(d);
+}
+
+static bool is_gone(int err)
+{
+	return err == -ENOENT || err == -ENODEV;
+}
+
+static void asked(int err, void *data)
+{
+	struct drive *d = data;
+
+	d->helper = NULL;
+	if (err == 0 || is_gone(err))
+		return;
+	log_info("%s: the kernel cannot be told to watch for another medium: %s; looking myself",
+		 d->kname, strerror(-err));
+	d->state = DRIVE_LOOKED;
+	look_later(d);
+}
+
+static struct drive *drive_new(struct broker *b, const struct blockdev *dev)
+{
+	struct drive *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return NULL;
+	d->broker = b;
+	(void)STR_COPY(d->kname, dev->disk);
+	(void)STR_COPY(d->address, dev->drive);
+	(void)snprintf(d->path, sizeof(d->path), "/sys/block/%s", dev->disk);
+	(void)snprintf(d->node, sizeof(d->node), "%s/%s", b->config->dev_dir, dev->disk);
+	list_append(&b->drives, &d->link);
+	return d;
+}
+
+void drives_watch(struct broker *b, const struct blockdev *dev)
+{
+	struct drive *d = find(b, dev->disk);
+	int r;
+
+	if (d && d->state == DRIVE_CUT_OFF)
+		return;
+	if (d && d->state != DRIVE_LEAVING && streq(d->address, dev->drive))
+		return;
+	if (d) {
+		d->helper = helper_cancel(d->helper);
+		drive_free(d);
+	}
+	d = drive_new(b, dev);
+	r = d ? helper_start(b->loop, drive_ask, d->path, HELPER_DEADLINE_MS, asked, d, &d->helper)
+	      : -ENOMEM;
+	if (r < 0)
+		log_warning("%s: cannot watch for another medium: %s", dev->disk, strerror(-r));
+	if (d && r < 0)
+		drive_free(d);
+}
+
+void drives_forget(struct broker *b, const char *kname)
+{
+	struct drive *d = find(b, kname);
+
+	if (d && d->state != DRIVE_CUT_OFF)
+		drive_free(d);
+}
+
+static void unasked(int err, void *data)
+{
+	struct drive *d = data;
+
+	(void)err;
+	d->helper = NULL;
+	drive_free(d);
+}
+
+void drives_unwatch(struct broker *b, const char *kname)
+{
+	struct drive *d = find(b, kname);
+
+	if (!d || d->state == DRIVE_CUT_OFF || d->state == DRIVE_LEAVING)
+		return;
+	d->helper = helper_cancel(d->helper);
+	d->timer = loop_timer_remove(d->timer);
+	d->state = DRIVE_LEAVING;
+	if (helper_start(b->loop, drive_ask_no_more, d->path, HELPER_DEADLINE_MS, unasked, d,
+			 &d->helper) < 0)
+		drive_free(d);
+}
+
+void drives_unwatch_all(struct broker *b)
+{
+	list_for_each_safe (at, next, &b->drives)
+		drives_unwatch(b, CONTAINER_OF(at, struct drive, link)->kname);
+}
+
+void drives_free(struct broker *b)
+{
+	while (!list_empty(&b->drives))
+		drive_free(CONTAINER_OF(b->drives.next, struct drive, link));
+}
+
+/* Its events have told of the drive that it is now; this is for what they came too early for. */
+static void renewed(int err, void *data)
+{
+	struct drive *d = data;
+	struct broker *b = d->broker;
+	char kname[LIMIT_KNAME];
+
+	d->helper = NULL;
+	(void)STR_COPY(kname, d->kname);
+	if (err < 0 && !is_gone(err))
+		log_err("%s: the drive is cut off, and cannot be found again: %s; plug it in anew",
+			kname, strerror(-err));
+	drive_free(d);
+	if (b->phase != BROKER_ENDING)
+		reconcile_device(b, kname, RECONCILE_EVENT);
+}
+
+static void renew(struct broker *b, const struct blockdev *dev)
+{
+	struct drive *d = find(b, dev->disk);
+	int r = 0;
+
+	if (!d)
+		d = drive_new(b, dev);
+	if (!d)
+		log_err("%s: out of memory; plug it in anew", dev->disk);
+	if (!d || d->state == DRIVE_CUT_OFF)
+		return;
+	d->state = DRIVE_CUT_OFF;
+	d->helper = helper_cancel(d->helper);
+	d->timer = loop_timer_remove(d->timer);
+	(void)STR_COPY(d->address, dev->drive);
+	r = helper_start(b->loop, drive_renew, d->address, HELPER_DEADLINE_MS, renewed, d,
+			 &d->helper);
+	if (r < 0)
+		renewed(r, d);
+}
+
+void drives_cut_off(struct broker *b, const struct blockdev *dev)
+{
+	int r;
+
+	if (dev->drive[0] == '\0')
+		return;
+	r = drive_cut_off(b->sysfs_fd, dev->drive);
+	if (r == 0) {
+		log_notice("%s: its medium was taken out while in use; the drive is cut off",
+			   dev->disk);
+		renew(b, dev);
+	} else if (!is_gone(r)) {
+		log_err("%s: its medium was taken out while in use, and the drive cannot be cut "
+			"off (%s): another medium may be damaged",
+			dev->disk, strerror(-r));
+	}
+}
