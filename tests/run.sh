@@ -27,6 +27,7 @@ usage() {
 	  asan      system tests with the address and undefined behaviour sanitizers
 	  tsan      system tests with the thread sanitizer
 	  stress    random operations for half an hour (not run by default)
+	  vm        other kernels and USB in virtual machines, for an hour (not run by default)
 	  -k EXPR   only the system tests that match, as for pytest
 	Without a part: ${default_parts[*]}
 	EOF
@@ -54,12 +55,13 @@ check() {
 	fi
 }
 
+# install_packages LIST
 install_packages() {
 	local missing=() package
 	while read -r package; do
 		dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
 			missing+=("$package")
-	done < <(sed 's/#.*//; /^ *$/d' tests/packages.txt)
+	done < <(sed 's/#.*//; /^ *$/d' "$1")
 	((${#missing[@]})) || return 0
 	say "installing ${missing[*]}"
 	export DEBIAN_FRONTEND=noninteractive
@@ -102,14 +104,19 @@ count_results() {
 	count $numbers
 }
 
-# pytest_run NAME BINARY [ARGUMENT...]
+# pytest_run NAME BINARY [ARGUMENT...]: the system tests.
 pytest_run() {
-	local name=$1 binary=$2
-	shift 2
+	pytest_in tests/system "$@"
+}
+
+# pytest_in DIRECTORY NAME BINARY [ARGUMENT...]
+pytest_in() {
+	local directory=$1 name=$2 binary=$3
+	shift 3
 	[ -n "$expression" ] && set -- "$@" -k "$expression"
-	say "system tests: $name"
+	say "$directory: $name"
 	/usr/bin/python3 -m pytest -q --tb=short --durations=8 --junitxml="$work/$name.xml" \
-		--hotplugfs="$top/$binary" "$@" tests/system </dev/null
+		--hotplugfs="$top/$binary" "$@" "$directory" </dev/null
 	if [ $? -eq 5 ]; then # nothing is selected by -k
 		count 0 0 0
 	else
@@ -167,6 +174,12 @@ part_stress() {
 			pytest_run stress build-gcc/hotplugfs -k "stress or diff"
 }
 
+part_vm() {
+	install_packages tests/vm/packages.txt || { count 0 1 0; return; }
+	build gcc gcc || return
+	pytest_in tests/vm vm build-gcc/hotplugfs -s ${TEST_KERNELS:+"--kernels=$TEST_KERNELS"}
+}
+
 parts=()
 while (($#)); do
 	case $1 in
@@ -189,7 +202,7 @@ done
 ((${#parts[@]})) || parts=("${default_parts[@]}")
 
 [ "$(id -u)" -eq 0 ] || { echo "tests/run.sh: must be root: it makes devices and mounts" >&2; exit 1; }
-install_packages || count 0 1 0
+install_packages tests/packages.txt || count 0 1 0
 for part in "${parts[@]}"; do
 	say "$part"
 	start=$SECONDS

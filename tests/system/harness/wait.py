@@ -8,13 +8,15 @@ SLOWNESS = float(os.environ.get("TEST_SLOWNESS", "1"))
 
 
 def until(what, predicate, deadline_s=5.0):
-    """Polls until predicate() is true, and returns its value; fails with `what` if it never is."""
+    """Polls until predicate() is true, and returns its value; fails with `what` if it never is:
+    a text, or a function that makes it then."""
     end = time.monotonic() + deadline_s * SLOWNESS
     while True:
         value = predicate()
         if value:
             return value
         if time.monotonic() > end:
+            what = what() if callable(what) else what
             raise AssertionError(f"not within {deadline_s * SLOWNESS:g} s: {what}")
         time.sleep(0.01)
 
