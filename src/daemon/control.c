@@ -1,15 +1,13 @@
 #include "control.h"
 
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include "base/list.h"
+#include "base/listen.h"
 #include "base/log.h"
 
 /* A client that leaves so much unread is dropped: of a list, and of events. */
@@ -243,76 +241,6 @@ static void listener_ready(int fd, uint32_t events, void *data)
 	close_fd(peer);
 }
 
-/* ret_made: the directory of path if this call made it, to be freed; else not touched. */
-static int make_parent(const char *path, char **ret_made)
-{
-	_cleanup_free_ char *copy = strdup(path);
-	char *above;
-
-	if (!copy)
-		return -ENOMEM;
-	above = dirname(copy);
-	for (char *p = above + 1; *p; p++) {
-		if (*p != '/')
-			continue;
-		*p = '\0';
-		(void)mkdir(above, 0755);
-		*p = '/';
-	}
-	if (mkdir(above, 0755) < 0)
-		return errno == EEXIST ? 0 : -errno;
-	*ret_made = strdup(above);
-	return 0;
-}
-
-/*
- * A socket that refuses connections has no listener: its daemon is dead. Anything else at this
- * path is somebody's, and stays.
- */
-static int remove_stale(const struct sockaddr_un *sun)
-{
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct stat st;
-
-	if (lstat(sun->sun_path, &st) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -EEXIST;
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (const struct sockaddr *)sun, sizeof(*sun)) == 0 || errno == EAGAIN)
-		return -EADDRINUSE;
-	if (errno != ECONNREFUSED)
-		return -errno;
-	return unlink(sun->sun_path) < 0 && errno != ENOENT ? -errno : 0;
-}
-
-static int listen_at(const char *path, char **ret_made)
-{
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un sun = {.sun_family = AF_UNIX};
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	if (!STR_COPY(sun.sun_path, path))
-		return -ENAMETOOLONG;
-	r = make_parent(path, ret_made);
-	if (r == 0)
-		r = remove_stale(&sun);
-	if (r < 0)
-		return r;
-	if (bind(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0)
-		return -errno;
-	/* anybody may connect: who may do what is decided for each request */
-	if (chmod(path, 0666) < 0 || listen(fd, 16) < 0) {
-		r = -errno;
-		(void)unlink(path);
-		return r;
-	}
-	return TAKE_FD(fd);
-}
-
 int control_new(struct loop *loop, const char *path, control_request_fn fn, void *data,
 		struct control **ret_control)
 {
@@ -323,7 +251,7 @@ int control_new(struct loop *loop, const char *path, control_request_fn fn, void
 		return -ENOMEM;
 	*c = (struct control){.loop = loop, .fn = fn, .data = data, .fd = -EBADF};
 	list_init(&c->peers);
-	r = listen_at(path, &c->made_dir);
+	r = listen_unix(path, SOCK_STREAM, &c->made_dir);
 	if (r >= 0) {
 		c->fd = r;
 		c->path = strdup(path);

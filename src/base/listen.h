@@ -1,0 +1,11 @@
+/* A unix socket at a path, for clients that may be anybody. */
+#pragma once
+
+/*
+ * Listens at path, non-blocking, with mode 0666; type: SOCK_STREAM or SOCK_SEQPACKET. Makes the
+ * directories above; ret_made: the last of them if this call made it, to be freed by the caller,
+ * else not touched. A socket that nobody listens on any more is replaced. Returns the fd, or
+ * -EADDRINUSE if somebody listens there, -EEXIST if it is something else, -ENAMETOOLONG, or
+ * -errno. Never blocks.
+ */
+int listen_unix(const char *path, int type, char **ret_made);
