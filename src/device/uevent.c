@@ -140,3 +140,21 @@ int uevent_parse(const char *buf, size_t len, struct uevent *ret_event)
 	*ret_event = parser.event;
 	return 0;
 }
+
+ssize_t uevent_without_seqnum(const char *buf, size_t len, char *ret_buf, size_t size)
+{
+	static const char key[] = "SEQNUM=";
+	size_t used = 0;
+
+	for (size_t at = 0, length; at < len; at += length) {
+		length = strnlen(buf + at, len - at);
+		length += at + length < len; /* the NUL, which the last one may lack */
+		if (length >= strlen(key) && memcmp(buf + at, key, strlen(key)) == 0)
+			continue;
+		if (used + length > size)
+			return -EMSGSIZE;
+		memcpy(ret_buf + used, buf + at, length);
+		used += length;
+	}
+	return (ssize_t)used;
+}
