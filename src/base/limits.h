@@ -11,6 +11,8 @@
 #define LIMIT_OPTIONS	     256  /* bytes of a mount option string, with the NUL */
 #define LIMIT_REASON	     160  /* bytes of a reason shown to the user, with the NUL */
 #define LIMIT_UEVENT	     8192 /* bytes of one uevent; the kernel's own limit is 2048 + header */
+#define LIMIT_SOCKET_PATH    108  /* bytes of a unix socket's path, with the NUL: sun_path */
+#define LIMIT_RELAY_PEERS    64	  /* daemons on one relay */
 #define LIMIT_CONTROL_LINE   4096 /* bytes of one request on the control socket */
 #define LIMIT_CONTROL_PEERS  64	  /* clients of the control socket at one time */
 #define LIMIT_NAME_RECORDS   1024 /* remembered owners of contested names */

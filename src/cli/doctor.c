@@ -11,10 +11,7 @@
 #include "cli/settings.h"
 
 static const struct option_spec options[] = {
-	OPTION_JSON,
-	OPTION_DEV,
-	OPTION_CONFIG,
-	OPTION_END,
+	OPTION_JSON, OPTION_DEV, OPTION_EVENTS, OPTION_CONFIG, OPTION_END,
 };
 
 static const struct doctor_check *const themes[] = {

@@ -1,7 +1,8 @@
 /*
- * Uevents: do they arrive? Writing "change" to /sys/class/block/X/uevent makes the kernel send
- * one as if the device had changed (Documentation/ABI/testing/sysfs-uevent). It is done to an
- * unused virtual device, where it means nothing to anybody.
+ * Events: where they come from, and whether they arrive. Writing "change" to
+ * /sys/class/block/X/uevent makes the kernel send one as if the device had changed
+ * (Documentation/ABI/testing/sysfs-uevent). It is done to an unused virtual device, where it means
+ * nothing to anybody.
  */
 #include "cli/doctor.h"
 
@@ -12,6 +13,8 @@
 
 #include "base/loop.h"
 #include "cli/output.h"
+#include "daemon/relay.h"
+#include "daemon/rung.h"
 #include "device/blockdev.h"
 #include "device/uevent.h"
 
@@ -91,8 +94,8 @@ static void event_test(int fd, const struct choice *choice, struct doctor_findin
 		doctor_found(finding, DOCTOR_OK, NULL, "an event of %s arrived", choice->kname);
 	else if (r == -ETIMEDOUT)
 		doctor_found(finding, DOCTOR_FAIL,
-			     "use the host's network namespace or user namespace (container: "
-			     "--network host, or no --userns)",
+			     "on the host: hotplugfs relay; or container: --network host, or no "
+			     "--userns",
 			     "an event of %s did not arrive within %d ms", choice->kname,
 			     EVENT_WAIT_MS);
 	else
@@ -105,9 +108,13 @@ static void check_events(const struct config *config, struct doctor_finding *fin
 	_cleanup_close_ int sysfs_fd = open("/sys", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_close_ int fd = uevent_socket_open();
 	struct choice choice = {.sysfs_fd = sysfs_fd};
+	struct rung rung;
 
-	(void)config;
-	if (fd < 0)
+	rung_choose(config, &rung);
+	if (rung.kind != EVENTS_UDEV && rung.kind != EVENTS_KERNEL)
+		doctor_found(finding, DOCTOR_OK, NULL, "not needed: events come by %s",
+			     rung_name(rung.kind));
+	else if (fd < 0)
 		doctor_found(finding, DOCTOR_FAIL, "allow AF_NETLINK sockets",
 			     "no socket for events: %s", error_text(-fd));
 	else if (blockdev_each(sysfs_fd, choose, &choice) <= 0)
@@ -116,7 +123,67 @@ static void check_events(const struct config *config, struct doctor_finding *fin
 		event_test(fd, &choice, finding);
 }
 
+#define ADVICE_RELAY                                                                    \
+	"for events at once: on the host hotplugfs relay --pid PID of this container, " \
+	"or hotplugfs relay and container: -v " RELAY_DIRECTORY ":" RELAY_DIRECTORY
+
+static void found_rung(const struct rung *rung, enum doctor_verdict verdict, const char *advice,
+		       struct doctor_finding *finding)
+{
+	char why[400];
+
+	rung_why(rung, why, sizeof(why));
+	doctor_found(finding, verdict, advice, "%s%s%s", rung_name(rung->kind), *why ? ": " : "",
+		     why);
+}
+
+static void check_inotify(const struct rung *rung, struct doctor_finding *finding)
+{
+	if (rung->dev_lives) {
+		found_rung(rung, DOCTOR_WARN, ADVICE_RELAY, finding);
+		return;
+	}
+	found_rung(rung, DOCTOR_FAIL,
+		   "container: -v /dev:/host/dev:ro, and --dev /host/dev; or on the host: "
+		   "hotplugfs relay --pid PID of this container",
+		   finding);
+	doctor_found_more(finding, "; and the directory of devices is not the host's");
+}
+
+static void check_fd(const struct rung *rung, struct doctor_finding *finding)
+{
+	int r = uevent_socket_check(rung->fd);
+
+	found_rung(rung, r < 0 ? DOCTOR_FAIL : DOCTOR_OK,
+		   "systemd: ListenNetlink=kobject-uevent 1; podman: --preserve-fds", finding);
+	if (r < 0)
+		doctor_found_more(finding, "; but descriptor %d is no bound socket for uevents: %s",
+				  rung->fd, error_text(-r));
+}
+
+static void check_rung(const struct config *config, struct doctor_finding *finding)
+{
+	struct rung rung;
+
+	rung_choose(config, &rung);
+	if (rung.kind == EVENTS_INOTIFY)
+		check_inotify(&rung, finding);
+	else if (rung.kind == EVENTS_FD)
+		check_fd(&rung, finding);
+	else if (rung.kind == EVENTS_UDEV && !rung.udev_running)
+		found_rung(&rung, DOCTOR_FAIL,
+			   "container: -v /run/udev:/run/udev:ro, and the "
+			   "host's network namespace",
+			   finding);
+	else if (rung.kind == EVENTS_UNIX && access(rung.path, R_OK | W_OK) < 0)
+		found_rung(&rung, DOCTOR_FAIL, "on the host: hotplugfs relay", finding);
+	else
+		found_rung(&rung, DOCTOR_OK, NULL, finding);
+}
+
 const struct doctor_check doctor_checks_events[] = {
+	{"events", "by them the daemon notices that something was plugged in or pulled",
+	 check_rung},
 	{"uevents", "the kernel tells through them that a disk was plugged in or pulled",
 	 check_events},
 	{0},

@@ -157,8 +157,7 @@ static void check_files(const struct config *config, struct doctor_finding *find
 const struct doctor_check doctor_checks_rights[] = {
 	{"capabilities", "mounting needs CAP_SYS_ADMIN; files of all users need the others",
 	 check_capabilities},
-	{"user-namespace",
-	 "the kernel mounts disks, and sends events, only in the user namespace of the host",
+	{"user-namespace", "the kernel mounts disks only in the user namespace of the host",
 	 check_userns},
 	{"seccomp", "the processes that touch hostile data lock themselves into a filter",
 	 check_seccomp},

@@ -8,9 +8,9 @@
 #include "cli/output.h"
 
 static const struct command *const commands[] = {
-	&command_mount,	  &command_run,	   &command_list,  &command_wait,
-	&command_monitor, &command_eject,  &command_probe, &command_doctor,
-	&command_attach,  &command_detach, &command_cdi,   &command_hook,
+	&command_mount, &command_run,	&command_list,	 &command_wait,	  &command_monitor,
+	&command_eject, &command_probe, &command_doctor, &command_attach, &command_detach,
+	&command_cdi,	&command_hook,	&command_relay,
 };
 
 static const struct command *command_find(const char *name)

@@ -55,6 +55,12 @@ struct option_spec {
 		.name = "dev", .value = "DIR", .setting = "dev",                 \
 		.help = "directory with the host's device nodes (default: /dev)" \
 	}
+#define OPTION_EVENTS                                                         \
+	{                                                                     \
+		.name = "events", .value = "SOURCE", .setting = "events",     \
+		.help = "where events come from: auto, udev, kernel, fd:N,\n" \
+			"unix:PATH (hotplugfs relay), inotify"                \
+	}
 
 /* An option as it was given. */
 struct argument {

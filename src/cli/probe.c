@@ -110,7 +110,7 @@ static bool is_ignored(const struct examination *e)
 	struct loop *loop = NULL;
 	bool ignored = false;
 
-	if (loop_new(&loop) == 0 && udev_source_new(loop, no_event, NULL, &udev) == 0)
+	if (loop_new(&loop) == 0 && udev_source_new(loop, false, no_event, NULL, &udev) == 0)
 		ignored = udev_source_ask(udev, e->dev.devnum) == UDEV_IGNORED;
 	udev_source_free(udev);
 	loop_free(loop);

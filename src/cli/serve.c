@@ -9,6 +9,7 @@ const struct option_spec serve_options[] = {
 	OPTION_INCLUDE,
 	OPTION_EXCLUDE,
 	OPTION_DEV,
+	OPTION_EVENTS,
 	{.name = "owner",
 	 .value = "USER[:GROUP]",
 	 .setting = "owner",

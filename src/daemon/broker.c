@@ -66,7 +66,10 @@ static void device_event(const char *kname, void *data)
 
 static void events_lost(void *data)
 {
-	reconcile_all(data, RECONCILE_EVENT);
+	struct broker *b = data;
+
+	if (b->phase != BROKER_ENDING)
+		reconcile_all(b, RECONCILE_EVENT);
 }
 
 static void on_signal(const struct signalfd_siginfo *info, void *data)
@@ -194,12 +197,17 @@ static int start_server(struct broker *b)
 
 static int start_sources(struct broker *b)
 {
-	const struct watch_events events = {.device = device_event, .lost = events_lost, .data = b};
-	int r = failed("receive uevents", watch_new(b->loop, &events, &b->watch));
+	const struct source_events events = {
+		.device = device_event, .lost = events_lost, .data = b};
+	struct rung rung;
+	int r;
 
+	rung_choose(b->config, &rung);
+	r = watch_new(b->loop, &rung, b->config, b->sysfs_fd, &events, &b->watch);
 	if (r < 0)
 		return r;
-	return failed("talk to udevd", udev_source_new(b->loop, device_event, b, &b->udev));
+	return failed("talk to udevd", udev_source_new(b->loop, rung.kind == EVENTS_UDEV,
+						       device_event, b, &b->udev));
 }
 
 /*

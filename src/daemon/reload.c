@@ -14,6 +14,7 @@ static void tell_unchangeable(const struct config *old, const struct config *new
 		const char *name;
 		bool changed;
 	} settings[] = {
+		{"events", memcmp(&old->events, &new->events, sizeof(old->events)) != 0},
 		{"dev", !text_equal(old->dev_dir, new->dev_dir)},
 		{"state-dir", !text_equal(old->state_dir, new->state_dir)},
 		{"socket", !text_equal(old->socket_path, new->socket_path)},

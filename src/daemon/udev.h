@@ -1,5 +1,5 @@
 /*
- * What udevd knows, where there is one: its events as a second source, and the property
+ * What udevd knows, where its /run/udev is: that it has dealt with a device, and the property
  * UDISKS_IGNORE. Without udevd all of this does nothing.
  */
 #pragma once
@@ -8,16 +8,19 @@
 
 #include "base/loop.h"
 
+#define UDEVD_SOCKET "/run/udev/control"
+
 struct udev_source;
 
 /* kname: a block device that udevd has dealt with. */
 typedef void (*udev_event_fn)(const char *kname, void *data);
 
 /*
- * Listens to the "udev" group if udevd's control socket is there. Returns 0, also without udevd,
- * or -errno.
+ * Listens to udevd, if its control socket is there. group: to its netlink group, which is only in
+ * its own network namespace; else its database in /run/udev is watched. Returns 0, also without
+ * udevd, or -errno.
  */
-int udev_source_new(struct loop *loop, udev_event_fn fn, void *data,
+int udev_source_new(struct loop *loop, bool group, udev_event_fn fn, void *data,
 		    struct udev_source **ret_source);
 /* Accepts NULL, returns NULL. */
 struct udev_source *udev_source_free(struct udev_source *source);

@@ -1,91 +1,129 @@
 #include "watch.h"
 
-#include <sys/epoll.h>
-
 #include "base/log.h"
+#include "daemon/udev.h"
 #include "device/uevent.h"
 
-#define BATCH_DEVICES 128
-#define BATCH_EVENTS  4096
+#define SOURCES_MAX 2
 
 struct watch {
-	struct watch_events events;
-	int fd;
-	bool lost; /* the kernel drops events until all that wait have been read */
-	struct loop_fd *source;
+	struct source_events events;
+	struct {
+		const struct source_kind *kind;
+		void *state;
+	} sources[SOURCES_MAX];
+	size_t count;
 };
 
-/* Devices named by the events read at one time, each once: a storm is not worth more. */
-struct batch {
-	char knames[BATCH_DEVICES][LIMIT_KNAME];
-	unsigned count;
-};
-
-static void batch_add(struct batch *batch, const struct uevent *event)
+static int source_add(struct watch *w, const struct source_kind *kind,
+		      const struct source_args *args)
 {
-	if (!streq(event->subsystem, "block") || event->kname[0] == '\0')
-		return;
-	for (unsigned i = 0; i < batch->count; i++)
-		if (streq(batch->knames[i], event->kname))
-			return;
-	(void)STR_COPY(batch->knames[batch->count], event->kname);
-	batch->count++;
+	int r = kind->start(args, &w->sources[w->count].state);
+
+	if (r == 0)
+		w->sources[w->count++].kind = kind;
+	return r;
 }
 
-/*
- * ENOBUFS comes once; what is sent after it is dropped in silence until the queue is empty
- * (netlink_overrun() in net/netlink/af_netlink.c). So from then on events are only thrown away,
- * and devices are looked at when there are none left. Returns whether that is so.
- */
-static bool batch_read(struct watch *w, struct batch *batch)
+static int add_kernel(struct watch *w, const struct rung *rung, struct source_args *args)
 {
-	struct uevent event;
+	args->relayed = rung->kernel == RUNG_KERNEL_SILENT;
+	args->fd = uevent_socket_open();
+	return args->fd < 0 ? args->fd : source_add(w, &source_socket, args);
+}
 
-	for (int i = 0; i < BATCH_EVENTS && batch->count < BATCH_DEVICES; i++) {
-		int r = uevent_socket_read(w->fd, &event);
+/* An error is told here, since only here it is known what is missing. */
+static int add_inherited(struct watch *w, struct source_args *args, int fd)
+{
+	int r = uevent_socket_adopt(fd);
 
-		if (r == 0 && !w->lost)
-			batch_add(batch, &event);
-		if (r == -ENOBUFS)
-			w->lost = true;
-		else if (r < 0)
-			return true;
+	if (r == -EPROTOTYPE)
+		log_err("descriptor %d is not a netlink socket for uevents", fd);
+	else if (r == -EADDRNOTAVAIL)
+		log_err("descriptor %d is a socket that is not bound to the kernel's group", fd);
+	else if (r < 0)
+		log_err("cannot use descriptor %d for events: %s", fd, strerror(-r));
+	if (r < 0)
+		return r;
+	args->fd = fd;
+	return source_add(w, &source_socket, args);
+}
+
+static int add_inotify(struct watch *w, const struct source_args *args)
+{
+	int r = source_add(w, &source_inotify, args);
+
+	if (r < 0)
+		log_err("cannot watch %s: %s", QUOTE(args->dev_dir), strerror(-r));
+	return r;
+}
+
+static int add_sources(struct watch *w, const struct rung *rung, struct source_args *args)
+{
+	int r;
+
+	switch (rung->kind) {
+	case EVENTS_FD:
+		return add_inherited(w, args, rung->fd);
+	case EVENTS_UNIX:
+		return source_add(w, &source_relay, args);
+	case EVENTS_INOTIFY:
+		r = add_inotify(w, args);
+		return r < 0 || rung->forced ? r : add_kernel(w, rung, args);
+	case EVENTS_AUTO:
+	case EVENTS_UDEV:
+	case EVENTS_KERNEL:
+		break;
 	}
-	return false;
+	r = add_kernel(w, rung, args);
+	if (r < 0)
+		log_err("cannot receive uevents: %s", strerror(-r));
+	if (r == 0 && !rung->forced && rung->kernel == RUNG_KERNEL_MAYBE)
+		r = add_inotify(w, args);
+	return r;
 }
 
-static void watch_readable(int fd, uint32_t events, void *data)
+static void tell(const struct rung *rung, const struct config *config)
 {
-	struct watch *w = data;
-	struct batch batch = {.count = 0};
-	bool empty = batch_read(w, &batch);
+	char why[LIMIT_REASON + 160];
 
-	(void)fd;
-	(void)events;
-	if (!w->lost) {
-		for (unsigned i = 0; i < batch.count; i++)
-			w->events.device(batch.knames[i], w->events.data);
-	} else if (empty) {
-		w->lost = false;
-		log_notice("uevents were lost, looking at all devices");
-		w->events.lost(w->events.data);
-	}
+	rung_why(rung, why, sizeof(why));
+	log_info("events: %s%s%s%s", rung_name(rung->kind), *why ? " (" : "", why, *why ? ")" : "");
+	if (rung->kind == EVENTS_INOTIFY && !rung->dev_lives)
+		log_warning("no new disk will be noticed: %s is not the host's directory of "
+			    "devices; see hotplugfs doctor",
+			    QUOTE(config->dev_dir));
+	else if (rung->forced && rung->kind == EVENTS_KERNEL && rung->kernel == RUNG_KERNEL_SILENT)
+		log_warning("the kernel sends no events to this network namespace, but a relay "
+			    "may");
 }
 
-int watch_new(struct loop *loop, const struct watch_events *events, struct watch **ret_watch)
+int watch_new(struct loop *loop, const struct rung *rung, const struct config *config, int sysfs_fd,
+	      const struct source_events *events, struct watch **ret_watch)
 {
 	struct watch *w = calloc(1, sizeof(*w));
+	struct source_args args = {.loop = loop,
+				   .fd = -EBADF,
+				   .path = rung->path,
+				   .dev_dir = config->dev_dir,
+				   .sysfs_fd = sysfs_fd};
 	int r;
 
 	if (!w)
 		return -ENOMEM;
 	w->events = *events;
-	w->fd = uevent_socket_open();
-	r = w->fd < 0 ? w->fd : loop_fd_add(loop, w->fd, EPOLLIN, watch_readable, w, &w->source);
+	args.events = &w->events;
+	if (rung->kind == EVENTS_UDEV && !rung->udev_running) {
+		log_err("no events from udevd: there is no " UDEVD_SOCKET);
+		r = -ENOENT;
+	} else {
+		r = add_sources(w, rung, &args);
+	}
 	if (r < 0) {
 		watch_free(w);
 		return r;
 	}
+	tell(rung, config);
 	*ret_watch = w;
 	return 0;
 }
@@ -94,8 +132,10 @@ struct watch *watch_free(struct watch *w)
 {
 	if (!w)
 		return NULL;
-	loop_fd_remove(w->source);
-	close_fd(w->fd);
+	while (w->count > 0) {
+		w->count--;
+		w->sources[w->count].kind->stop(w->sources[w->count].state);
+	}
 	free(w);
 	return NULL;
 }

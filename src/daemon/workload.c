@@ -88,6 +88,9 @@ static void child_main(const struct workload *w, pid_t parent)
 	(void)setrlimit(RLIMIT_NOFILE, &args->files);
 	process_keep_fds(NULL, 0);
 	(void)unsetenv("NOTIFY_SOCKET"); /* we have told it, and it listens to nobody else */
+	(void)unsetenv("LISTEN_FDS");	 /* they were for us, and are closed here */
+	(void)unsetenv("LISTEN_PID");
+	(void)unsetenv("LISTEN_FDNAMES");
 	r = privileges_drop(&args->identity);
 	if (r < 0)
 		log_err("cannot give up all rights: %s", strerror(-r));

@@ -9,6 +9,7 @@ static const struct config_setting settings[] = {
 	{"include", config_parse_globs, FIELD(include)},
 	{"exclude", config_parse_globs, FIELD(exclude)},
 	{"dev", config_parse_path, FIELD(dev_dir)},
+	{"events", config_parse_events, FIELD(events)},
 	{"state-dir", config_parse_text, FIELD(state_dir)},
 	{"owner", config_parse_owner, FIELD(owner)},
 	{"idle-timeout", config_parse_duration, FIELD(idle_timeout_ms)},
@@ -30,6 +31,7 @@ int config_new(struct config **ret_config)
 		return -ENOMEM;
 	*config = (struct config){
 		.dev_dir = strdup("/dev"),
+		.events = {.fd = -EBADF},
 		.state_dir = strdup("/var/lib/hotplugfs"),
 		.socket_path = strdup(CONFIG_SOCKET_DEFAULT),
 		.idle_timeout_ms = 10000,

@@ -16,6 +16,22 @@ enum durability {
 	DURABILITY_STRICT, /* close waits until the data is on the disk */
 };
 
+/* Where events come from, the best first; watch.h tells what each is. */
+enum events_kind {
+	EVENTS_AUTO, /* the best that works here */
+	EVENTS_UDEV,
+	EVENTS_KERNEL,
+	EVENTS_FD,
+	EVENTS_UNIX,
+	EVENTS_INOTIFY,
+};
+
+struct events_setting {
+	enum events_kind kind;
+	int fd;			      /* EVENTS_FD */
+	char path[LIMIT_SOCKET_PATH]; /* EVENTS_UNIX */
+};
+
 struct owner {
 	bool set;
 	uint32_t uid;
@@ -46,6 +62,7 @@ struct config {
 	struct config_globs include; /* kernel names shown although not removable */
 	struct config_globs exclude;
 	char *dev_dir;
+	struct events_setting events;
 	char *state_dir; /* where owners of contested names are remembered; "" : nowhere */
 	struct owner owner;
 	uint64_t idle_timeout_ms; /* 0: never unmount when idle */

@@ -110,6 +110,47 @@ int config_parse_owner(const char *value, void *field, char *error, size_t error
 	return owner_parse(value, field, error, error_size);
 }
 
+static bool parse_fd(const char *text, int *ret_fd)
+{
+	size_t length = strlen(text);
+
+	if (length == 0 || length > 6 || strspn(text, "0123456789") != length)
+		return false;
+	*ret_fd = atoi(text); /* NOLINT(cert-err34-c): nothing but a few digits */
+	return *ret_fd > STDERR_FILENO;
+}
+
+int config_parse_events(const char *value, void *field, char *error, size_t error_size)
+{
+	static const char *const names[] = {
+		[EVENTS_AUTO] = "auto",
+		[EVENTS_UDEV] = "udev",
+		[EVENTS_KERNEL] = "kernel",
+		[EVENTS_INOTIFY] = "inotify",
+	};
+	struct events_setting events = {.kind = EVENTS_AUTO, .fd = -EBADF};
+	bool known = false;
+
+	for (size_t i = 0; !known && i < ARRAY_SIZE(names); i++) {
+		known = names[i] && streq(value, names[i]);
+		events.kind = (enum events_kind)i;
+	}
+	if (!known && strncmp(value, "fd:", 3) == 0) {
+		events.kind = EVENTS_FD;
+		known = parse_fd(value + 3, &events.fd);
+	} else if (!known && strncmp(value, "unix:", 5) == 0) {
+		events.kind = EVENTS_UNIX;
+		known = value[5] == '/' && STR_COPY(events.path, value + 5);
+	}
+	if (!known)
+		return invalid(value,
+			       "auto, udev, kernel, fd:N (more than 2), unix:PATH (absolute) or "
+			       "inotify",
+			       error, error_size);
+	*(struct events_setting *)field = events;
+	return 0;
+}
+
 int config_parse_durability(const char *value, void *field, char *error, size_t error_size)
 {
 	static const char *const names[] = {

@@ -28,6 +28,8 @@ int config_parse_duration(const char *value, void *field, char *error, size_t er
 /* As a duration, but not 0: something must end. */
 int config_parse_deadline(const char *value, void *field, char *error, size_t error_size);
 int config_parse_owner(const char *value, void *field, char *error, size_t error_size);
+/* "auto", "udev", "kernel", "fd:N", "unix:PATH", "inotify". */
+int config_parse_events(const char *value, void *field, char *error, size_t error_size);
 int config_parse_durability(const char *value, void *field, char *error, size_t error_size);
 int config_parse_log_level(const char *value, void *field, char *error, size_t error_size);
 /* Replace the text that the field (char *) had. A path and a glob are never empty. */

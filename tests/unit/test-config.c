@@ -78,8 +78,40 @@ static void has_defaults(void **state)
 	assert_true(config->passthrough);
 	assert_false(config->read_only || config->exec || config->owner.set);
 	assert_int_equal(config->durability, DURABILITY_CLOSE);
+	assert_int_equal(config->events.kind, EVENTS_AUTO);
 	assert_int_equal(config->log_level, LOG_LEVEL_INFO);
 	assert_null(config_free(NULL));
+}
+
+static void knows_event_sources(void **state)
+{
+	static const struct {
+		const char *text;
+		enum events_kind kind;
+		int fd;
+		const char *path;
+	} sources[] = {
+		{"auto", EVENTS_AUTO, -EBADF, ""},
+		{"udev", EVENTS_UDEV, -EBADF, ""},
+		{"kernel", EVENTS_KERNEL, -EBADF, ""},
+		{"inotify", EVENTS_INOTIFY, -EBADF, ""},
+		{"fd:3", EVENTS_FD, 3, ""},
+		{"unix:/run/x.sock", EVENTS_UNIX, -EBADF, "/run/x.sock"},
+	};
+	_cleanup_(config_freep) struct config *config = NULL;
+	char longest[LIMIT_SOCKET_PATH + 8] = "unix:/";
+
+	(void)state;
+	assert_int_equal(config_new(&config), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
+		assert_int_equal(
+			config_set(config, "events", sources[i].text, error, sizeof(error)), 0);
+		assert_int_equal(config->events.kind, sources[i].kind);
+		assert_int_equal(config->events.fd, sources[i].fd);
+		assert_string_equal(config->events.path, sources[i].path);
+	}
+	memset(longest + 6, 'x', sizeof(longest) - 7);
+	assert_int_equal(config_set(config, "events", longest, error, sizeof(error)), -EINVAL);
 }
 
 static void reads_a_file(void **state)
@@ -156,6 +188,11 @@ static void refuses_files(void **state)
 		{"read-only = maybe\n", 1, "\"maybe\" is not yes or no"},
 		{"log-level = loud\n", 1, "is not error, warning, notice, info or debug"},
 		{"durability = some\n", 1, "is not lazy, close or strict"},
+		{"events = dbus\n", 1, "is not auto, udev, kernel, fd:N"},
+		{"events = fd:2\n", 1, "fd:N (more than 2)"},
+		{"events = fd:9999999\n", 1, "fd:N (more than 2)"},
+		{"events = fd:3x\n", 1, "fd:N (more than 2)"},
+		{"events = unix:events.sock\n", 1, "unix:PATH (absolute)"},
 		{"owner = no-such-user-here\n", 1, "no user \"no-such-user-here\""},
 		{"owner = 0:no-such-group-here\n", 1, "no group"},
 		{"socket=\n", 1, "is not a path"},
@@ -305,6 +342,7 @@ static void parses_owners(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(knows_event_sources),
 		cmocka_unit_test(has_defaults),
 		FILE_TEST(reads_a_file),
 		FILE_TEST(refuses_files),
