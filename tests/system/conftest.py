@@ -19,12 +19,13 @@ from harness import disks, kernel  # noqa: E402  (after the path is set)
 from harness.container import Run  # noqa: E402
 from harness.daemon import Daemon  # noqa: E402
 from harness.guests import Refused  # noqa: E402
-from harness.podman import Engine  # noqa: E402
+from harness.podman import Container, Engine  # noqa: E402
 from harness.wait import SLOWNESS  # noqa: E402
 
 PREFIX = "/tmp/hotplugfs-tests-"
 CANNOT = "this machine cannot: "
 """Skips that begin like this are allowed even with MUST_RUN=1; the README lists them."""
+NUMBERS = itertools.count()
 
 
 def pytest_addoption(parser):
@@ -191,6 +192,28 @@ def engine(session_directory, request):
         yield one
     finally:
         one.remove()
+
+
+@pytest.fixture
+def container(request, work, loopdev):
+    """container(command..., disks=[...], options=[...], flags=[...], engine=...): `hotplugfs run` in
+    a container of podman."""
+    made = []
+
+    def factory(*command, disks=(), options=(), engine=None, **parameters):
+        extra = ["--no-passthrough"] if request.config.option.no_passthrough else []
+        directory = os.path.join(work, f"container{len(made)}")
+        os.makedirs(directory)
+        engine = engine or request.getfixturevalue("engine")
+        one = Container(engine, f"hotplugfs-{os.getpid()}-{next(NUMBERS)}", directory, disks,
+                        command, [*extra, *options], **parameters)
+        made.append(one)
+        return one
+
+    request.node.can_hang = [made]
+    yield factory
+    for one in made:
+        one.clean_up()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Daemon and workload in one real container, started by podman with `hotplugfs run`."""
 
-import itertools
 import os
 import re
 import signal
@@ -9,32 +8,9 @@ import pytest
 
 from harness import kernel
 from harness.people import NOBODY, sh
-from harness.podman import Container
 from harness.terminal import JOB, SHELL, Terminal
 from harness.wait import until
 from test_run import facts, print_signals
-
-NUMBERS = itertools.count()
-
-
-@pytest.fixture
-def container(engine, work, request, loopdev):
-    """container(command..., disks=[...], options=[...], flags=[...]): hotplugfs run in podman."""
-    made = []
-
-    def factory(*command, disks=(), options=(), **parameters):
-        extra = ["--no-passthrough"] if request.config.option.no_passthrough else []
-        directory = os.path.join(work, f"container{len(made)}")
-        os.makedirs(directory)
-        one = Container(engine, f"hotplugfs-{os.getpid()}-{next(NUMBERS)}", directory, disks,
-                        command, [*extra, *options], **parameters)
-        made.append(one)
-        return one
-
-    request.node.can_hang = [made]
-    yield factory
-    for one in made:
-        one.clean_up()
 
 
 @pytest.mark.data

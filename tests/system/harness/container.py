@@ -9,6 +9,15 @@ from . import kernel, processes
 from .daemon import SUSPICIOUS, die_with_parent
 from .wait import SLOWNESS, until
 
+WATCH = """
+old=-
+while :; do
+    new=$(ls "$MEDIA" | tr '\\n' ' ')
+    [ "$new" = "$old" ] || echo "names: $new."
+    old=$new; sleep 0.02
+done"""
+"""What is in the view, whenever that changes."""
+
 
 class Run:
     """Made by the `run` fixture, which also ends it and checks that nothing is left."""

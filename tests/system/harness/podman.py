@@ -28,6 +28,9 @@ def write_program(path, command):
 class Engine:
     """podman with all its state in one directory, so that nothing outside is touched."""
 
+    rights = RIGHTS
+    """What it gives the daemon's container."""
+
     def __init__(self, directory, binary):
         self.directory = directory
         self.rootfs = os.path.join(directory, "rootfs")
@@ -59,7 +62,8 @@ class Engine:
             os.symlink(f"usr/{name}", os.path.join(self.rootfs, name))
         for name in ("passwd", "group", "ld.so.cache", "nsswitch.conf"):
             shutil.copy(f"/etc/{name}", os.path.join(self.rootfs, "etc"))
-        for name in ("etc/hosts", "etc/resolv.conf", "etc/localtime", "run/.containerenv"):
+        for name in ("etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/localtime",
+                     "run/.containerenv"):
             with open(os.path.join(self.rootfs, name), "wb"):
                 pass  # mounted over by engines that may not make it
         shutil.copy(binary, os.path.join(self.rootfs, "opt/hotplugfs"))
@@ -71,14 +75,14 @@ class Engine:
     def remove(self):
         kernel.umount(os.path.join(self.rootfs, "usr"), kernel.MNT_DETACH)
 
-    def run(self, *options):
+    def run(self, *options, network="none"):
         """The command line of `podman run` up to the command. Hard limits cannot be raised on
         every machine, and podman's own defaults are high."""
         return [*self.command, "run", "--ulimit", "nofile=4096:4096", "--ulimit",
-                "nproc=4096:4096", "--network", "none", *options, "--rootfs", self.rootfs]
+                "nproc=4096:4096", "--network", network, *options, "--rootfs", self.rootfs]
 
     def call(self, *words, check=True):
-        result = subprocess.run([*self.command, *words], stdin=subprocess.DEVNULL,
+        result = subprocess.run([*self.command, *words], cwd="/", stdin=subprocess.DEVNULL,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                 timeout=120 * SLOWNESS, check=False)
         assert not check or result.returncode == 0, f"{words}: {result.stderr}"
@@ -88,7 +92,7 @@ class Engine:
         """Why no container can be run here, or an empty string."""
         if not shutil.which("podman") or not shutil.which("runc"):
             return "podman and runc are not installed"
-        result = subprocess.run([*self.run("--rm"), "/bin/true"],
+        result = subprocess.run([*self.run("--rm"), "/bin/true"], cwd="/",
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True, timeout=120, check=False)
         lines = result.stdout.strip().splitlines() or ["no message"]
@@ -98,14 +102,19 @@ class Engine:
 class Container(Run):
     """`podman run` of the all-in-one container in the foreground; made by a fixture."""
 
-    def __init__(self, engine, name, *args, flags=(), inside=(), **parameters):
+    def __init__(self, engine, name, *args, flags=(), inside=(), network="none", **parameters):
         """flags: more for `podman run`; inside: what starts hotplugfs there; else as for Run."""
         self.engine, self.name = engine, name
-        before = engine.run("--name", name, "--env", "MEDIA=/media", *RIGHTS, *flags) + list(inside)
+        before = [*engine.run("--name", name, "--env", "MEDIA=/media", *engine.rights, *flags,
+                              network=network), *inside]
         super().__init__("/opt/hotplugfs", *args, mountpoint="/media", before=before, **parameters)
 
     def places(self):
         return ["--dev", "/host/dev"]
+
+    def pid(self):
+        """The process id of the container's process 1, here."""
+        return int(self.podman("inspect", "--format", "{{.State.Pid}}").stdout)
 
     def podman(self, verb, *words, check=True):
         return self.engine.call(verb, *words, self.name, check=check)
