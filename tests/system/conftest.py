@@ -23,6 +23,7 @@ from harness.podman import Container, Engine  # noqa: E402
 from harness.wait import SLOWNESS  # noqa: E402
 
 PREFIX = "/tmp/hotplugfs-tests-"
+TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 CANNOT = "this machine cannot: "
 """Skips that begin like this are allowed even with MUST_RUN=1; the README lists them."""
 NUMBERS = itertools.count()
@@ -43,7 +44,7 @@ def pytest_configure(config):
         pytest.exit("the system tests need root: they make devices and mounts", 3)
     if not config.option.hotplugfs:
         pytest.exit("which binary? --hotplugfs PATH", 3)
-    config.option.hotplugfs = os.path.abspath(config.option.hotplugfs)
+    config.option.hotplugfs = os.path.realpath(config.option.hotplugfs)
     kernel.private_mounts()
     os.umask(0o022)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -74,6 +75,20 @@ def session_directory():
     yield directory
     kernel.umount(directory, kernel.MNT_DETACH)
     os.rmdir(directory)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def checkout(session_directory, request):
+    """The checkout where everybody can go: tests work as other users, and it may be in /root."""
+    place = os.path.join(session_directory, "checkout")
+    os.mkdir(place)
+    kernel.mount(TOP, place, "none", flags=kernel.MS_BIND)
+    option = request.config.option
+    if option.hotplugfs.startswith(TOP + "/"):
+        option.hotplugfs = place + option.hotplugfs.removeprefix(TOP)
+    os.chdir("/")
+    yield place
+    kernel.umount(place, kernel.MNT_DETACH)
 
 
 @pytest.fixture

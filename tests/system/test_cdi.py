@@ -13,7 +13,6 @@ from harness.guests import KINDS, Crun, Namespaces, Podman, Rootless
 PODMAN = ["runc", "crun", "userns", "rootless"]
 OTHER_USERS = ["userns", "rootless"]
 DEVICE = "hotplugfs.io/media"
-EXAMPLES = os.path.join(os.path.dirname(__file__), "../../examples")
 
 
 @pytest.fixture
@@ -178,7 +177,7 @@ def test_specification_not_written(hotplugfs, work):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Podman, Crun, Rootless])
 @pytest.mark.parametrize("value, writable", [("all", True), ("readonly", False)])
-def test_hooks_directory(machine, daemon, loopdev, guest, request, kind, value, writable):
+def test_hooks_directory(machine, checkout, daemon, loopdev, guest, request, kind, value, writable):
     """examples/hooks.d as it stands: an annotation gives a container the view."""
     os.makedirs("/usr/local/sbin", exist_ok=True)
     shutil.copy(request.config.option.hotplugfs, "/usr/local/sbin/hotplugfs")
@@ -186,7 +185,7 @@ def test_hooks_directory(machine, daemon, loopdev, guest, request, kind, value, 
     disk = loopdev(label="STICK").plug()
     daemon(disk, where="/run/hotplugfs",
            options=["--owner", f"{kind.uid}:{kind.uid}"]).wait_for("STICK")
-    one = guest(kind, "--hooks-dir", os.path.join(EXAMPLES, "hooks.d"), "--annotation",
+    one = guest(kind, "--hooks-dir", os.path.join(checkout, "examples/hooks.d"), "--annotation",
                 f"{DEVICE}={value}")
     assert one.names() == {"STICK"}
     assert (one.exec("touch /media/STICK/file").returncode == 0) == writable
