@@ -57,8 +57,7 @@ void loop_signals_reset(void);
 
 /*
  * Watches a child of this process through a pidfd and reaps it when it ends; then fn is called
- * and the source is gone; fn may be NULL. Returns 0 or -errno (the child then stays the caller's to
- * reap).
+ * and the source is gone. Returns 0 or -errno (the child then stays the caller's to reap).
  */
 int loop_child_add(struct loop *loop, pid_t pid, loop_child_fn fn, void *data,
 		   struct loop_child **ret_child);

@@ -104,6 +104,16 @@ static void probe_finish(struct probe *probe, const struct probe_result *result)
 	fn(result, data);
 }
 
+/* Its answer, or the lack of one, is in the pipe. */
+static void child_exited(pid_t pid, int status, void *data)
+{
+	struct probe *probe = data;
+
+	(void)pid;
+	(void)status;
+	probe->child = NULL;
+}
+
 /* Or its end without one. The child still has to close the device: nobody waits for that. */
 static void answer_came(int fd, uint32_t events, void *data)
 {
@@ -144,7 +154,7 @@ static int start_child(struct loop *loop, int dev_fd, const struct blockdev *dev
 		return -errno;
 	if (probe->pid == 0)
 		child_main(dev_fd, dev, write_fd, parent);
-	r = loop_child_add(loop, probe->pid, NULL, NULL, &probe->child);
+	r = loop_child_add(loop, probe->pid, child_exited, probe, &probe->child);
 	if (r < 0) {
 		(void)kill(probe->pid, SIGKILL);
 		(void)waitpid(probe->pid, NULL, 0);
