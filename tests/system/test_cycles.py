@@ -1,6 +1,7 @@
 """Plugging and unplugging for a long time, with everybody at work."""
 
 import contextlib
+import errno
 import os
 import random
 import signal
@@ -45,13 +46,21 @@ class Crowd:
         written = self.files[name]
         until(f"{name} is written to", lambda: self.files[name] > written)
 
+    @staticmethod
+    def look(path):
+        """ENODEV: it was pulled between the lookup of its name and the question to the disk."""
+        try:
+            os.stat(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
+
     def list(self, view, names):
         while not self.stopping.is_set():
             try:
                 odd = set(os.listdir(view.media)) - names
                 for name in names:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.stat(view.path(name))
+                    self.look(view.path(name))
             except OSError as error:
                 odd = error
             if odd:
