@@ -3,8 +3,8 @@
  *
  * One thread reads, handles and reads again. A second one that waits in read() would be woken for
  * the next request in its turn, on another CPU and with cold caches: with one reader a stream of
- * requests is more than twice as fast (tests/bench, rows open and unlink). The price is that
- * somebody else has to read while a request waits for a device:
+ * requests is two to three times as fast where the CPUs do not sleep (tests/bench, rows open and
+ * unlink). The price is that somebody else has to read while a request waits for a device:
  *  - who expects to wait calls workers_yield() first;
  *  - a watcher looks once a millisecond while there are requests, and wakes another reader when
  *    the one that there is does not come back, or several when more requests come than one can

@@ -215,10 +215,13 @@ static void x_lremovexattr(struct worker *w, const struct call *c, struct result
 
 static void x_fremovexattr(struct worker *w, const struct call *c, struct result *r)
 {
+	int fd = worker_fd(w, c->slot);
 	struct stat st = {0};
 
-	(void)fstat(worker_fd(w, c->slot), &st);
-	removed(w, c, r, fremovexattr(worker_fd(w, c->slot), c->name), &st);
+	if (strcmp(c->name, "security.capability") == 0 && fuse_keeps_capabilities(w, fd, r))
+		return;
+	(void)fstat(fd, &st);
+	removed(w, c, r, fremovexattr(fd, c->name), &st);
 }
 
 static void g_acl_set(struct gen *g, struct call *c)

@@ -79,15 +79,24 @@ bool fuse_dir_start(const struct worker *w, int fd)
 	return true;
 }
 
-bool fuse_append_only(const struct worker *w, int fd, struct result *r)
+static bool has_flag(const struct worker *w, int fd, int flag, struct result *r)
 {
 	int flags = 0;
-	bool yes = !w->beyond_fuse && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 &&
-		   flags & FS_APPEND_FL;
+	bool yes = !w->beyond_fuse && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && flags & flag;
 
 	if (yes)
 		res_fmt(r, " skipped=1");
 	return yes;
+}
+
+bool fuse_append_only(const struct worker *w, int fd, struct result *r)
+{
+	return has_flag(w, fd, FS_APPEND_FL, r);
+}
+
+bool fuse_keeps_capabilities(const struct worker *w, int fd, struct result *r)
+{
+	return has_flag(w, fd, FS_APPEND_FL | FS_IMMUTABLE_FL, r);
 }
 
 void fuse_nothing_done(const struct worker *w, struct result *r)
