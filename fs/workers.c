@@ -137,9 +137,14 @@ static bool request_is_again(const char *buf, size_t size)
 	return size >= sizeof(*head) && head->unique & WIRE_UNIQUE_RESEND;
 }
 
-/* After a read; what is sent again never waits, and one reader keeps its order. */
+/*
+ * After a read. What is sent again after a restart comes before all else and never waits (gate.c):
+ * one reader keeps its order, and nobody watches until the first request that is new.
+ */
 static void reader_took(struct workers *w, bool again)
 {
+	if (!again)
+		atomic_store(&w->repeating, false);
 	atomic_fetch_add(&w->taken, 1);
 	if (atomic_fetch_sub(&w->reading, 1) == 1 && !again && !atomic_load(&w->watched))
 		watch_begin(w);
@@ -273,7 +278,7 @@ static bool watch_sleep(struct workers *w)
 	pthread_mutex_lock(&w->lock);
 	atomic_store(&w->watched, false);
 	/* who took the last reader's place before that counted on us */
-	if (atomic_load(&w->reading) == 0)
+	if (atomic_load(&w->reading) == 0 && !atomic_load(&w->repeating))
 		atomic_store(&w->watched, true);
 	while (!atomic_load(&w->watched) && !w->stopped)
 		pthread_cond_wait(&w->watch, &w->lock);
@@ -286,7 +291,7 @@ static void *watcher(void *data)
 {
 	const struct timespec tick = {.tv_nsec = TICK_NS};
 	struct view *view = data;
-	struct watch watch = {0};
+	struct watch watch = {.still = TICKS_STILL};
 
 	while (watch.still < TICKS_STILL || watch_sleep(&view->workers)) {
 		if (watch.still >= TICKS_STILL)
@@ -304,8 +309,10 @@ int view_start(struct view *view, void (*done)(int err, void *data), void *data)
 	view->workers.done = done;
 	view->workers.done_data = data;
 	/* what the server that died had read but not answered: to come before all else */
-	if (view->channel.restarted && view->channel.features.resend)
+	if (view->channel.restarted && view->channel.features.resend) {
+		atomic_store(&view->workers.repeating, true);
 		(void)channel_notify_resend(&view->channel);
+	}
 	r = thread_start(watcher, view);
 	return r < 0 ? r : thread_start(reader, view);
 }

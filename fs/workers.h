@@ -25,6 +25,7 @@ struct workers {
 	atomic_uint wanted;  /* how many are to be there */
 	atomic_uint taken;   /* requests read, to see that something happens */
 	atomic_bool watched;
+	atomic_bool repeating; /* after a restart, until the first request that is new */
 	unsigned wanted_max;
 
 	pthread_mutex_t lock; /* for all below, and for going to sleep */
