@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "creds.h"
+#include "spin.h"
 #include "view_internal.h"
 
 #define PARKED_MAX  8 /* threads kept for the next burst */
@@ -150,12 +151,26 @@ static void reader_took(struct workers *w, bool again)
 		watch_begin(w);
 }
 
+/* The only reader looks for a while before it sleeps; of several, one would do so in vain. */
+static ssize_t read_request(struct view *view, struct spin *spin, char *buf)
+{
+	ssize_t n;
+
+	if (atomic_load(&view->workers.wanted) > 1)
+		return channel_read(&view->channel, buf);
+	spin_begin(spin, view->channel.fd);
+	n = channel_read(&view->channel, buf);
+	spin_end(spin);
+	return n;
+}
+
 static void read_requests(struct view *view, char *buf)
 {
 	struct workers *w = &view->workers;
+	struct spin spin = {0};
 
 	while (reader_admit(w) || reader_park(w)) {
-		ssize_t n = channel_read(&view->channel, buf);
+		ssize_t n = read_request(view, &spin, buf);
 
 		reader_took(w, n < 0 || request_is_again(buf, (size_t)n));
 		if (n >= 0) {
