@@ -63,10 +63,13 @@ void attr_to_statx(const struct fuse_attr *attr, struct wire_statx *ret_sx)
 	};
 }
 
-uint64_t attr_valid_s(struct medium *m, const struct node_info *node)
+uint64_t attr_valid_s(const struct node_info *node, const struct stat *st)
 {
-	/* pages of a passthrough mapping change the times without a word to FUSE */
-	if (node->flags & NODE_MAPPED)
+	/*
+	 * Pages of a passthrough mapping change the times without a word to FUSE. An empty file has
+	 * none, and the kernel knows of every way in which it gets some.
+	 */
+	if (node->flags & NODE_MAPPED && st->st_size > 0)
 		return 0;
 	return WIRE_FOREVER_S;
 }

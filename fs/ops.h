@@ -103,8 +103,14 @@ void attr_fill(const struct medium *m, const struct node_info *node, const struc
 	       struct fuse_attr *ret_attr);
 /* The same for the answer of STATX, without a time of birth. */
 void attr_to_statx(const struct fuse_attr *attr, struct wire_statx *ret_sx);
-/* Seconds for which the kernel may keep the attributes of a node. */
-uint64_t attr_valid_s(struct medium *m, const struct node_info *node);
+/* Seconds for which the kernel may keep these attributes of a node. */
+uint64_t attr_valid_s(const struct node_info *node, const struct stat *st);
+
+/*
+ * mapping.c: takes NODE_MAPPED from a node that no mapping can change any more. To be called
+ * before its attributes are read. Opens the file; may block on the device.
+ */
+void mapping_check(const struct request *req, struct medium *m, struct node_info *node);
 
 /*
  * proxy_lookup.c: the node for a file that a handler has found or made as name in dir, counted

@@ -11,7 +11,7 @@
 static void reply_attr(struct request *req, struct medium *m, const struct node_info *node,
 		       const struct stat *st)
 {
-	struct fuse_attr_out out = {.attr_valid = attr_valid_s(m, node)};
+	struct fuse_attr_out out = {.attr_valid = attr_valid_s(node, st)};
 
 	attr_fill(m, node, st, &out.attr);
 	(void)reply_data(req, &out, sizeof(out));
@@ -19,13 +19,16 @@ static void reply_attr(struct request *req, struct medium *m, const struct node_
 
 void op_getattr(struct request *req, struct medium *m, const struct node_info *node)
 {
+	struct node_info now = *node;
 	struct stat st;
-	int r = resolve_stat(m, node, &st);
+	int r;
 
+	mapping_check(req, m, &now);
+	r = resolve_stat(m, &now, &st);
 	if (r < 0)
 		(void)reply_error(req, r);
 	else
-		reply_attr(req, m, node, &st);
+		reply_attr(req, m, &now, &st);
 }
 
 /* The time of birth, which is all that stat() does not have. Returns 0 or -errno. */
@@ -53,7 +56,7 @@ static int birth_of(struct medium *m, const struct node_info *node, struct wire_
 void op_statx(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct wire_statx_in *in = REQUEST_BODY(req, struct wire_statx_in);
-	struct wire_statx_out out = {.attr_valid = attr_valid_s(m, node)};
+	struct wire_statx_out out = {0};
 	struct fuse_attr attr;
 	struct stat st;
 	int r = in ? resolve_stat(m, node, &st) : -EINVAL;
@@ -62,6 +65,7 @@ void op_statx(struct request *req, struct medium *m, const struct node_info *nod
 		(void)reply_error(req, r);
 		return;
 	}
+	out.attr_valid = attr_valid_s(node, &st);
 	attr_fill(m, node, &st, &attr);
 	attr_to_statx(&attr, &out.stat);
 	if (birth_of(m, node, &out.stat.btime) == 0)

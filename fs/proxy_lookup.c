@@ -23,7 +23,7 @@ static int entry_of(struct medium *m, const struct node_info *dir, const char *n
 		r = nodes_get(&m->view->nodes, entry.nodeid, &node);
 	if (r < 0)
 		return r;
-	entry.attr_valid = attr_valid_s(m, &node);
+	entry.attr_valid = attr_valid_s(&node, st);
 	attr_fill(m, &node, st, &entry.attr);
 	*ret_entry = entry;
 	return 0;

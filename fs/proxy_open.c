@@ -185,7 +185,8 @@ static int created(struct request *req, struct medium *m, const struct fuse_entr
 	r = file_register(req, m, entry->nodeid, fd, flags, &out.open, &f);
 	if (r < 0)
 		return r;
-	if (f->backing_id && (flags & O_ACCMODE) == O_RDWR)
+	/* somebody else may have made it a moment ago, and written; see attr_valid_s() */
+	if (f->backing_id && (flags & O_ACCMODE) == O_RDWR && entry->attr.size > 0)
 		out.entry.attr_valid = 0;
 	if (file_reply(req, f, &out, sizeof(out)) < 0)
 		entry_undo(m, entry);

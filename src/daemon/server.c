@@ -1,5 +1,6 @@
 #include "server.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -443,6 +444,7 @@ int server_main(const struct server_args *args)
 	bool filtered;
 	int r;
 
+	(void)signal(SIGIO, SIG_IGN); /* somebody opens a file that has a lease: see fs/mapping.c */
 	raise_file_limit();
 	r = fdstore_start(args->fdstore_fd);
 	if (r < 0) /* what has no name any more would be lost with us, and nothing else */

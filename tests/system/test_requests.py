@@ -1,7 +1,9 @@
 """What the kernel answers by itself, without asking the server."""
 
+import mmap
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -71,5 +73,45 @@ def test_readahead_without_passthrough(daemon, loopdev):
         while os.read(fd, 1 << 20):
             pass
         assert reads_of(view.server_pid()) - before < 40
+    finally:
+        os.close(fd)
+
+
+def test_after_a_mapping(daemon, loopdev):
+    """While a file is mapped its times change with every store, and each stat shows that; when
+    the last mapping is gone the kernel knows its attributes again."""
+    disk = loopdev(label="STICK").plug()
+    view = daemon(disk).wait_for("STICK")
+    path = view.path("STICK", "file")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.write(fd, bytes(8192))
+    with mmap.mmap(fd, 0) as mapping:
+        os.close(fd)
+        for number in range(1, 6):
+            before = os.stat(path).st_mtime_ns
+            time.sleep(0.02)  # longer than a tick, the clock of the times
+            mapping[0] = number
+            mapping.flush()
+            assert os.stat(path).st_mtime_ns > before
+    requests = reads_of(view.server_pid())
+    for _ in range(500):
+        assert os.stat(path).st_size == 8192
+    assert reads_of(view.server_pid()) - requests < 100
+
+
+def test_new_file_is_known(daemon, loopdev):
+    """What the kernel was told of a new file it is not told again before that is written."""
+    disk = loopdev(label="STICK").plug()
+    view = daemon(disk).wait_for("STICK")
+    fd = os.open(view.path("STICK", "file"), os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    try:
+        requests = reads_of(view.server_pid())
+        for _ in range(500):
+            assert os.fstat(fd).st_size == 0
+        assert reads_of(view.server_pid()) - requests < 100
+        os.write(fd, b"x")
+        assert os.fstat(fd).st_size == 1
+        os.truncate(view.path("STICK", "file"), 4096)
+        assert os.fstat(fd).st_size == 4096
     finally:
         os.close(fd)
