@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "base/input.h"
 #include "base/process.h"
 #include "cli/output.h"
 
@@ -21,24 +22,6 @@ static void inspect(const char *engine, const char *name, int out, bool quiet)
 	    (quiet && dup2(null, STDERR_FILENO) < 0))
 		_exit(126);
 	_exit(process_exec((char *const *)argv) == -ENOENT ? 127 : 126);
-}
-
-static ssize_t read_all(int fd, char *text, size_t size)
-{
-	size_t used = 0;
-
-	while (used < size) {
-		ssize_t n = read(fd, text + used, size - used);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		used += (size_t)n;
-	}
-	return (ssize_t)used;
 }
 
 /* A line with a number that a process can have; 0 is said of a container that does not run. */
@@ -69,7 +52,7 @@ static int ask(const char *engine, const char *name, bool quiet, pid_t *ret_pid)
 	if (pid == 0)
 		inspect(engine, name, pipes[1], quiet);
 	close_fd(pipes[1]);
-	n = pid < 0 ? -errno : read_all(pipes[0], text, sizeof(text) - 1);
+	n = pid < 0 ? -errno : input_read(pipes[0], text, sizeof(text) - 1);
 	close_fd(pipes[0]);
 	while (pid > 0 && waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)

@@ -3,6 +3,8 @@
 #include <json-c/json.h>
 #include <stdio.h>
 
+#include "base/input.h"
+
 static void json_putp(struct json_object **object)
 {
 	json_object_put(*object);
@@ -63,24 +65,16 @@ int oci_root_parse(const char *text, const char *bundle, char ret_root[PATH_MAX]
 int oci_read(int fd, char **ret_text)
 {
 	_cleanup_free_ char *text = malloc(OCI_TEXT_MAX + 1);
-	size_t used = 0;
+	ssize_t n;
 
 	if (!text)
 		return -ENOMEM;
-	for (;;) {
-		ssize_t n = read(fd, text + used, OCI_TEXT_MAX + 1 - used);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		used += (size_t)n;
-		if (used > OCI_TEXT_MAX)
-			return -EFBIG;
-	}
-	text[used] = '\0';
+	n = input_read(fd, text, OCI_TEXT_MAX + 1);
+	if (n < 0)
+		return (int)n;
+	if (n > OCI_TEXT_MAX)
+		return -EFBIG;
+	text[n] = '\0';
 	*ret_text = TAKE_PTR(text);
 	return 0;
 }
