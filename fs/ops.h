@@ -38,6 +38,7 @@ void op_link(struct request *req, struct medium *m, const struct node_info *node
 /* proxy_remove.c */
 void op_unlink(struct request *req, struct medium *m, const struct node_info *node);
 void op_rmdir(struct request *req, struct medium *m, const struct node_info *node);
+/* proxy_rename.c */
 void op_rename(struct request *req, struct medium *m, const struct node_info *node);
 void op_rename2(struct request *req, struct medium *m, const struct node_info *node);
 /* proxy_open.c */
