@@ -5,7 +5,10 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <linux/magic.h>
+#include <sched.h>
 #include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 
@@ -40,7 +43,8 @@ struct nodes {
 	unsigned opened;
 	unsigned refused;
 	unsigned missing;
-	bool refused_medium; /* one of the refused would be shown */
+	dev_t missing_medium; /* one of the missing that would be shown, or 0 */
+	bool refused_medium;  /* one of the refused would be shown */
 	int refused_errno;
 	char refused_kname[LIMIT_KNAME];
 };
@@ -62,6 +66,8 @@ static void node_failed(struct nodes *nodes, const struct blockdev *dev, int err
 
 	if (err == ENOENT) {
 		nodes->missing++;
+		if (medium)
+			nodes->missing_medium = dev->devnum;
 	} else if (err == EPERM || err == EACCES) {
 		nodes->refused++;
 		if (medium >= nodes->refused_medium) {
@@ -94,6 +100,26 @@ static int node_try(const char *kname, void *data)
 	return 0;
 }
 
+/* Whether the daemon could make a node of its own, and open it. Hides /sys from this process. */
+static bool node_can_be_made(dev_t devnum)
+{
+	_cleanup_close_ int fd = -EBADF;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("tmpfs", "/sys", "tmpfs", MS_NOSUID | MS_NOEXEC, NULL) < 0 ||
+	    mknod("/sys/node", S_IFBLK | 0600, devnum) < 0)
+		return false;
+	fd = open("/sys/node", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	return fd >= 0 || errno == EBUSY || errno == ENOMEDIUM;
+}
+
+static enum doctor_verdict missing_verdict(const struct nodes *nodes)
+{
+	if (!nodes->missing_medium || node_can_be_made(nodes->missing_medium))
+		return DOCTOR_WARN;
+	return DOCTOR_FAIL;
+}
+
 static void nodes_report(const struct nodes *nodes, const char *dir, struct doctor_finding *finding)
 {
 	if (nodes->refused)
@@ -106,7 +132,7 @@ static void nodes_report(const struct nodes *nodes, const char *dir, struct doct
 			     error_text(nodes->refused_errno), nodes->refused,
 			     nodes->refused + nodes->opened);
 	else if (nodes->missing)
-		doctor_found(finding, DOCTOR_WARN,
+		doctor_found(finding, missing_verdict(nodes),
 			     "container: -v /dev:/host/dev:ro, and --dev /host/dev; without it the "
 			     "daemon makes nodes of its own, if it may",
 			     "%u of %u nodes are missing in %s", nodes->missing,
