@@ -9,6 +9,7 @@ import subprocess
 
 from . import kernel, processes
 from .daemon import die_with_parent
+from .image import copy_program
 from .podman import write_program
 from .wait import SLOWNESS, until
 
@@ -41,7 +42,10 @@ class Guest:
         self.pid = None
 
     def _cover_run(self):
-        """For engines that leave directories in /run; uncovered by _uncover_run()."""
+        """For engines that leave directories in /run; uncovered by _uncover_run(). A test may have
+        done it itself."""
+        if os.path.ismount("/run") and kernel.statfs_magic("/run") == kernel.OVERLAYFS_MAGIC:
+            return
         kernel.cover("/run", os.path.join(self.work, "machine-run"))
         self.covers_run = True
 
@@ -54,13 +58,16 @@ class Guest:
         """The options by which attach is told of it."""
         return ["--pid", str(self.pid)]
 
+    def inside(self, script, *args):
+        """The command line that runs a shell script in it, as its user."""
+        return ["nsenter", f"--target={self.pid}", "--mount", "--pid", "--root", "--wd=/", "--",
+                "setpriv", "--reuid=1000", "--regid=1000", "--clear-groups",
+                "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--",
+                "/bin/sh", "-euc", script, "sh", *args]
+
     def exec(self, script, *args):
-        """Runs a shell script in it, as its user; returns the CompletedProcess."""
-        command = ["nsenter", f"--target={self.pid}", "--mount", "--pid", "--root", "--wd=/", "--",
-                   "setpriv", "--reuid=1000", "--regid=1000", "--clear-groups",
-                   "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--",
-                   "/bin/sh", "-euc", script, "sh", *args]
-        return self._run(command)
+        """Runs it; returns the CompletedProcess."""
+        return self._run(self.inside(script, *args))
 
     @staticmethod
     def _run(command):
@@ -89,13 +96,14 @@ class Podman(Guest):
              "--security-opt=no-new-privileges"]
     RUNTIME = "runc"
     flags = ()
+    command = IDLE
 
     def start(self):
         must_have("podman", self.RUNTIME)
         self._engine_start()
         result = self.engine.call(*self.engine.run("--detach", "--name", self.name, *self.FLAGS,
                                                    *self.flags, *self.more)[len(self.engine.command):],
-                                  *IDLE, check=False)
+                                  *self.command, check=False)
         if result.returncode:
             raise Refused(f"podman: {result.stderr.strip().splitlines()[-1]}")
         self.pid = int(self.engine.call("inspect", "--format", "{{.State.Pid}}",
@@ -109,9 +117,8 @@ class Podman(Guest):
         program = self.engine.script(os.path.join(self.work, "engine"))
         return ["--container", self.name, "--engine", program]
 
-    def exec(self, script, *args):
-        return self.engine.call("exec", self.name, "/bin/sh", "-euc", script, "sh", *args,
-                                check=False)
+    def inside(self, script, *args):
+        return [*self.engine.command, "exec", self.name, "/bin/sh", "-euc", script, "sh", *args]
 
     def stop(self):
         self.engine.call("rm", "--force", "--time", "0", "--ignore", self.name)
@@ -295,8 +302,9 @@ class Docker(Guest):
             os.makedirs(os.path.join(root, name))
         busybox = shutil.which("busybox")
         shutil.copy(busybox, os.path.join(root, "bin/busybox"))
-        for name in ("sh", "ls", "cat", "cp", "sleep", "touch", "stat"):
+        for name in ("sh", "ls", "cat", "cmp", "cp", "find", "sleep", "touch", "stat"):
             os.symlink("busybox", os.path.join(root, "bin", name))
+        copy_program("inotifywait", root)
         with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
             subprocess.run([*self.client, "import", "-", "tiny"], stdin=tar.stdout, check=True,
                            stdout=subprocess.DEVNULL, timeout=60 * SLOWNESS)
@@ -310,8 +318,8 @@ class Docker(Guest):
         program = write_program(os.path.join(self.work, "engine"), self.client)
         return ["--container", self.name, "--engine", program]
 
-    def exec(self, script, *args):
-        return self._docker("exec", self.name, "/bin/sh", "-euc", script, "sh", *args, check=False)
+    def inside(self, script, *args):
+        return [*self.client, "exec", self.name, "/bin/sh", "-euc", script, "sh", *args]
 
     def stop(self):
         if self.dockerd and self.dockerd.poll() is None:
@@ -339,10 +347,10 @@ class Namespaces(Process):
         return [self.PROGRAM, *user, "--mount", "--propagation=private", "--", "/bin/sh", "-euc",
                 prepare, self.root, *IDLE]
 
-    def exec(self, script, *args):
+    def inside(self, script, *args):
         user = ["--user", "--preserve-credentials"] if self.user else []
-        return self._run(["nsenter", f"--target={self.pid}", *user, "--mount", "--",
-                          "/bin/sh", "-euc", script, "sh", *args])
+        return ["nsenter", f"--target={self.pid}", *user, "--mount", "--",
+                "/bin/sh", "-euc", script, "sh", *args]
 
 
 class UserNamespaces(Namespaces):

@@ -15,6 +15,7 @@ MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 MS_SHARED = 1 << 20
 MNT_DETACH = 2
+OVERLAYFS_MAGIC = 0x794C7630
 
 
 def call(name, *args):

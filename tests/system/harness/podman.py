@@ -56,7 +56,7 @@ class Engine:
     def _make_rootfs(self, binary):
         """/usr is this machine's, read-only; the rest is what a minimal Debian has."""
         for name in ("usr", "etc", "media", "proc", "sys", "dev", "run", "tmp", "opt", "host/dev",
-                     "var/lib", "var/tmp"):
+                     "disks", "var/lib", "var/tmp"):
             os.makedirs(os.path.join(self.rootfs, name))
         for name in ("bin", "sbin", "lib", "lib64"):
             os.symlink(f"usr/{name}", os.path.join(self.rootfs, name))
