@@ -243,6 +243,18 @@ def shared(work):
 
 
 @pytest.fixture
+def machine(work):
+    """/etc, /run and /usr/local as they are, to be changed for this test only."""
+    covered = []
+    for directory in ("/etc", "/run", "/usr/local"):
+        kernel.cover(directory, os.path.join(work, "machine", directory.replace("/", "-")))
+        covered.append(directory)
+    yield
+    for directory in reversed(covered):
+        kernel.umount(directory, kernel.MNT_DETACH)
+
+
+@pytest.fixture
 def guest(request, work):
     """guest(kind): a running container of this kind. more: for the engine."""
     made = []

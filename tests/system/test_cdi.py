@@ -7,24 +7,11 @@ import subprocess
 
 import pytest
 
-from harness import kernel
 from harness.guests import KINDS, Crun, Namespaces, Podman, Rootless
 
 PODMAN = ["runc", "crun", "userns", "rootless"]
 OTHER_USERS = ["userns", "rootless"]
 DEVICE = "hotplugfs.io/media"
-
-
-@pytest.fixture
-def machine(work):
-    """/etc, /run and /usr/local as they are, to be changed for this test only."""
-    covered = []
-    for directory in ("/etc", "/run", "/usr/local"):
-        kernel.cover(directory, os.path.join(work, "machine", directory.replace("/", "-")))
-        covered.append(directory)
-    yield
-    for directory in reversed(covered):
-        kernel.umount(directory, kernel.MNT_DETACH)
 
 
 @pytest.fixture
