@@ -214,12 +214,24 @@ int setid_kill(struct request *req, const struct stat *st, int fd, const char *n
 	return fchmodat(fd, name, st->st_mode & 07777 & ~drop, 0) < 0 ? -errno : 0;
 }
 
+/* chown(-1, -1): only the ctime is left to be changed. Returns 0 or -1 and errno. */
+static int chown_nothing(struct medium *m, const struct place *p)
+{
+	uint32_t uid;
+	uint32_t gid;
+
+	if (medium_owner(m, &uid, &gid)) /* accepted and ignored, as in set_owner() */
+		return 0;
+	return fchownat(p->fd, p->name, (uid_t)-1, (gid_t)-1, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW);
+}
+
 /*
  * A write by a caller who may not keep set-id bits reaches us, before the write, as a SETATTR
  * that sets nothing: notify_change() asks for ATTR_KILL_SUID and ATTR_KILL_SGID, which FUSE leaves
  * to a server with HANDLE_KILLPRIV_V2 (fs/fuse/dir.c, fuse_setattr). So the backing files of
  * passthrough can be registered with CAP_FSETID, and the writer counts, not the opener.
  * chown(-1, -1) looks the same: it is taken for one where nobody has the file open for writing.
+ * Both change the ctime.
  */
 static int strip_setid(struct request *req, struct medium *m, const struct node_info *node,
 		       const struct place *p)
@@ -236,7 +248,10 @@ static int strip_setid(struct request *req, struct medium *m, const struct node_
 	if (!write && req->head->uid != 0 && req->head->uid != st.st_uid &&
 	    st.st_mode & (S_ISUID | S_ISGID) && !S_ISDIR(st.st_mode))
 		return -EPERM;
-	return setid_kill(req, &st, p->fd, p->name);
+	r = setid_kill(req, &st, p->fd, p->name);
+	if (r == 0 && chown_nothing(m, p) < 0 && !write)
+		r = -errno;
+	return r;
 }
 
 static int set_all(struct request *req, struct medium *m, const struct node_info *node,

@@ -11,17 +11,19 @@ import os
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 
 from harness.disks import KERNEL_FILESYSTEMS
-from harness.wait import holds
+from harness.wait import holds, until
 
 pytestmark = pytest.mark.data
 
 FSGETXATTR, FSSETXATTR = 0x801C581F, 0x401C5820
 GETFLAGS, SETFLAGS, APPEND_FLAG = 0x80086601, 0x40086602, 0x20
 OLD = 1_000_000_000
+CLOCK_REALTIME_COARSE = 5
 OWNER, GROUPS = 1000, [1000, 2000]
 
 
@@ -73,6 +75,48 @@ def test_chown_by_the_owner(same):
             return mode(path)
 
         assert same(action) & stat.S_ISUID == 0
+
+
+def make_kind(path, kind, bits):
+    if kind == "link":
+        os.symlink("x", path)
+        return path
+    {"file": make, "directory": os.mkdir, "fifo": os.mkfifo}[kind](path)
+    os.chmod(path, bits)
+    return path
+
+
+CHOWN_NOTHING = """
+import os, sys
+for path in sys.argv[1:]:
+    try:
+        os.lchown(path, -1, -1)
+        print(0)
+    except OSError as error:
+        print(error.errno)
+"""
+
+
+@pytest.mark.parametrize("user", [0, OWNER])
+def test_chown_of_nothing(same, user):
+    """chown(-1, -1) takes set-id bits away, if the caller may, and changes the ctime."""
+    kinds = list(itertools.product(["file", "directory", "fifo", "link"], [0o755, 0o6777]))
+
+    def action(path):
+        paths = [make_kind(f"{path}.{n}", *kind) for n, kind in enumerate(kinds)]
+        writer = os.open(paths[0], os.O_WRONLY)  # a write begins with the same request
+        before = [os.lstat(each).st_ctime_ns for each in paths]
+        until("the filesystem's clock has gone on",
+              lambda: time.clock_gettime_ns(CLOCK_REALTIME_COARSE) > max(before))
+        told = subprocess.run([sys.executable, "-c", CHOWN_NOTHING, *paths], user=user, group=user,
+                              extra_groups=[], stdout=subprocess.PIPE, check=True, timeout=60).stdout
+        os.close(writer)
+        after = [os.lstat(each) for each in paths]
+        return [(*kind, int(error), stat.S_IMODE(st.st_mode), st.st_ctime_ns > time_before)
+                for kind, error, st, time_before in zip(kinds, told.split(), after, before)]
+
+    for _, _, error, _, changed in same(action):
+        assert changed == (error == 0)
 
 
 def test_flags_set_by_the_owner(same):
