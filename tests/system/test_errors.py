@@ -1,0 +1,196 @@
+"""A request that cannot be done fails with the filesystem's own errno, and nothing else does."""
+
+import errno
+import mmap
+import os
+import struct
+
+import pytest
+
+from harness.disks import KERNEL_FILESYSTEMS
+from harness.people import as_user, sh
+from harness.wait import until
+
+pytestmark = pytest.mark.data
+
+
+def fill(path, piece=1 << 16):
+    """Writes a file until that fails; the errno."""
+    try:
+        with open(path, "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(piece))
+                os.fdatasync(file.fileno())
+    except OSError as error:
+        return error.errno
+
+
+def works(directory):
+    """A file can be made, written, renamed, read and removed."""
+    path = os.path.join(directory, "works")
+    with open(path, "wb") as file:
+        file.write(b"content")
+    os.rename(path, path + "-")
+    with open(path + "-", "rb") as file:
+        assert file.read() == b"content"
+    os.unlink(path + "-")
+
+
+@pytest.mark.parametrize("fstype", KERNEL_FILESYSTEMS)
+def test_disk_is_full(daemon, loopdev, fstype):
+    """ENOSPC for who writes; what was there can be read and removed, and then there is space."""
+    full = loopdev(fstype, label="FULL")
+    other = loopdev(label="OTHER").plug()
+    view = daemon(full, other)
+    full.plug()
+    view.wait_for("FULL", "OTHER")
+    works(view.path("FULL"))
+    assert fill(view.path("FULL", "big")) == errno.ENOSPC
+    works(view.path("OTHER"))
+    assert os.stat(view.path("FULL", "big")).st_size > 1 << 20
+    os.unlink(view.path("FULL", "big"))
+    until("there is space again", lambda: sh("echo x >$1/small", view.path("FULL"),
+                                             check=False).returncode == 0)
+    works(view.path("FULL"))
+
+
+def test_no_inodes_left(daemon, loopdev):
+    """ENOSPC for every call that makes a file; links and writes go on."""
+    disk = loopdev(label="STICK", options=["-N", "32"]).plug()
+    view = daemon(disk).wait_for("STICK")
+    path = view.path("STICK")
+    keep = os.path.join(path, "keep")
+    with open(keep, "wb"):
+        pass
+    made = 0
+    with pytest.raises(OSError) as failure:
+        while True:
+            os.mkdir(os.path.join(path, f"d{made}"))
+            made += 1
+    assert failure.value.errno == errno.ENOSPC and made > 5
+    for make in (lambda p: os.close(os.open(p, os.O_CREAT | os.O_WRONLY)), os.mkfifo,
+                 lambda p: os.symlink("x", p)):
+        with pytest.raises(OSError) as failure:
+            make(os.path.join(path, "new"))
+        assert failure.value.errno == errno.ENOSPC
+    os.link(keep, keep + "2")
+    with open(keep, "wb") as file:
+        file.write(b"x")
+    os.rmdir(os.path.join(path, "d0"))  # kept by the server until the kernel has forgotten it
+    until("its inode is free", lambda: attempt(os.mkdir, os.path.join(path, "new")) == 0)
+
+
+def test_quota(daemon, loopdev):
+    """EDQUOT of a btrfs quota group."""
+    disk = loopdev("btrfs", label="STICK")
+    with disk.native() as tree:
+        sh("btrfs subvolume create $1/s && btrfs quota enable $1 && btrfs qgroup limit 8M $1/s && "
+           "chmod 777 $1/s && sync $1", tree)
+    disk.plug()
+    view = daemon(disk).wait_for("STICK")
+    assert fill(view.path("STICK", "s", "big")) == errno.EDQUOT
+    works(view.path("STICK"))
+    until("it can be removed",
+          lambda: sh("rm $1", view.path("STICK", "s", "big"), check=False).returncode == 0)
+
+
+@pytest.mark.log_errors("could not be put on the disk")
+def test_read_only_while_open(daemon, loopdev):
+    """ext4 remounts itself read-only after an error (errors=remount-ro): EROFS for changes, and
+    what can be read is read."""
+    disk = loopdev(label="STICK")
+    with disk.native() as tree:
+        with open(os.path.join(tree, "old"), "wb") as file:
+            file.write(b"content")
+    disk.plug()
+    view = daemon(disk).wait_for("STICK")
+    works(view.path("STICK"))
+    with open(f"/sys/fs/ext4/{disk.kname}/trigger_fs_error", "wb") as file:
+        file.write(b"1")
+    for change in (os.mkdir, os.mkfifo, lambda p: open(p, "wb").close()):
+        with pytest.raises(OSError) as failure:
+            change(view.path("STICK", "new"))
+        assert failure.value.errno == errno.EROFS
+    with open(view.path("STICK", "old"), "rb") as file:
+        assert file.read() == b"content"
+
+
+class AllocFail:
+    """The commands for tests/fault/allocfail.c."""
+
+    def __init__(self, path):
+        self.path = path
+        with open(path, "wb") as file:
+            file.write(bytes(12))
+        with open(path, "r+b") as file:
+            self.map = mmap.mmap(file.fileno(), 12)
+
+    def one_in(self, number, pid):
+        struct.pack_into("II", self.map, 0, pid, number)
+
+    def failed(self):
+        return struct.unpack_from("I", self.map, 8)[0]
+
+
+OPERATIONS = [
+    lambda p: os.mkdir(p),
+    lambda p: os.listdir(p),
+    lambda p: [os.close(os.open(f"{p}/{n}", os.O_CREAT | os.O_RDWR)) for n in range(3)],
+    lambda p: open(f"{p}/0", "wb").write(bytes(20000)),
+    lambda p: open(f"{p}/0", "rb").read(),
+    lambda p: os.setxattr(f"{p}/0", "user.x", b"value"),
+    lambda p: os.getxattr(f"{p}/0", "user.x"),
+    lambda p: os.listxattr(f"{p}/0"),
+    lambda p: os.link(f"{p}/0", f"{p}/link"),
+    lambda p: os.symlink("0", f"{p}/symlink"),
+    lambda p: os.readlink(f"{p}/symlink"),
+    lambda p: os.rename(f"{p}/1", f"{p}/renamed"),
+    lambda p: os.truncate(f"{p}/0", 100),
+    lambda p: os.chmod(f"{p}/0", 0o600),
+    lambda p: os.utime(f"{p}/0", (1, 2)),
+    lambda p: os.statvfs(p),
+    lambda p: os.unlink(f"{p}/link"),
+    lambda p: os.listdir(p),
+    lambda p: [os.unlink(f"{p}/{n}") for n in os.listdir(p)],
+    lambda p: os.rmdir(p),
+]
+ABSENT = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.ENODATA)
+"""Follow from an earlier call that failed."""
+
+
+def attempt(operation, path):
+    try:
+        operation(path)
+    except OSError as error:
+        return error.errno
+    return 0
+
+
+@pytest.mark.slow  # a sanitizer has an allocator of its own
+def test_no_memory(daemon, loopdev, work, request):
+    """One allocation in three fails in the server: some calls get ENOMEM, no other error, it goes
+    on, and nothing leaks."""
+    library = os.path.join(os.path.dirname(request.config.option.hotplugfs), "tests", "fault",
+                           "allocfail.so")
+    control = AllocFail(os.path.join(work, "allocfail"))
+    disk = loopdev(label="STICK").plug()
+    view = daemon(disk, LD_PRELOAD=library, ALLOCFAIL=control.path).wait_for("STICK")
+    works(view.path("STICK"))
+    server = view.server_pid()
+    descriptors = len(os.listdir(f"/proc/{server}/fd"))
+    errors = set()
+    control.one_in(3, server)
+    for number in range(100):
+        errors |= {attempt(operation, view.path("STICK", f"d{number % 7}"))
+                   for operation in OPERATIONS}
+        as_user(1000, "ls -l $1 >/dev/null 2>&1", view.path("STICK"), check=False)
+    control.one_in(0, 0)
+    assert control.failed() > 100
+    assert errors - {0, *ABSENT} == {errno.ENOMEM}
+    works(view.path("STICK"))
+    for number in range(7):
+        path = view.path("STICK", f"d{number}")
+        assert sh("rm -rf $1 && mkdir $1 && echo x >$1/y", path, check=False).returncode == 0
+    assert view.server_pid() == server
+    until("nothing has leaked",
+          lambda: len(os.listdir(f"/proc/{server}/fd")) <= descriptors + 8)
