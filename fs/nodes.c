@@ -369,6 +369,48 @@ void nodes_set_flags(struct nodes *nodes, uint32_t index, uint8_t set, uint8_t c
 	pthread_mutex_unlock(&nodes->lock);
 }
 
+void nodes_cap_ask(struct nodes *nodes, uint32_t index, uint32_t thread)
+{
+	struct node *node;
+
+	pthread_mutex_lock(&nodes->lock);
+	node = node_find(nodes, index);
+	if (node && !(node->flags & NODE_CAP_ASKED)) {
+		node->asker = (uint16_t)thread;
+		node->flags |= NODE_CAP_ASKED;
+	} else if (node && node->asker != (uint16_t)thread) {
+		node->asker = 0;
+	}
+	pthread_mutex_unlock(&nodes->lock);
+}
+
+void nodes_cap_read(struct nodes *nodes, uint32_t index, uint32_t thread)
+{
+	struct node *node;
+
+	pthread_mutex_lock(&nodes->lock);
+	node = node_find(nodes, index);
+	if (node && node->asker && node->asker == (uint16_t)thread)
+		node->flags &= (uint8_t)~NODE_CAP_ASKED;
+	pthread_mutex_unlock(&nodes->lock);
+}
+
+bool nodes_cap_take(struct nodes *nodes, uint32_t index, uint32_t thread)
+{
+	struct node *node;
+	bool asked = false;
+
+	pthread_mutex_lock(&nodes->lock);
+	node = node_find(nodes, index);
+	if (node) {
+		asked = node->flags & NODE_CAP_ASKED &&
+			(node->asker == 0 || node->asker == (uint16_t)thread);
+		node->flags &= (uint8_t)~NODE_CAP_ASKED;
+	}
+	pthread_mutex_unlock(&nodes->lock);
+	return asked;
+}
+
 uint64_t nodes_id(struct nodes *nodes, uint32_t index, uint8_t *ret_flags)
 {
 	const struct node *node;

@@ -31,6 +31,7 @@ enum node_flags {
 	NODE_NAMELESS = 0x10,	/* files.h knows what is left of it */
 	NODE_LEAVING = 0x40,	/* its last name is being removed: a crash now makes it GONE */
 	NODE_CAP_REMOVED = 0x20, /* its capabilities went: the next empty SETATTR is a write's */
+	NODE_CAP_ASKED = 0x80,	 /* somebody asked whether it has capabilities: nodes_cap_ask() */
 };
 
 /* A copy of what others may know of a node. */
@@ -109,6 +110,15 @@ bool nodes_pin(struct nodes *nodes, uint32_t index);
 void nodes_unpin(struct nodes *nodes, uint32_t index);
 
 void nodes_set_flags(struct nodes *nodes, uint32_t index, uint8_t set, uint8_t clear);
+
+/*
+ * Whose removal of a file's capabilities is part of a write: of a thread that asked before whether
+ * there are any. It is noted, also for the next server, until one removes them, or until the same
+ * thread reads them (nodes_cap_read()), which no write does. When several asked it may be any.
+ */
+void nodes_cap_ask(struct nodes *nodes, uint32_t index, uint32_t thread);
+void nodes_cap_read(struct nodes *nodes, uint32_t index, uint32_t thread);
+bool nodes_cap_take(struct nodes *nodes, uint32_t index, uint32_t thread);
 
 /*
  * The id and the flags of a node: the caller has pinned it, the kernel has looked it up, or it is

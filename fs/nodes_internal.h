@@ -14,7 +14,7 @@ struct node {
 	uint16_t dev;
 	uint8_t type; /* S_IFMT >> 12 */
 	uint8_t flags;
-	uint16_t spare;
+	uint16_t asker; /* with NODE_CAP_ASKED: the thread's number, its lower half; 0: several */
 	uint32_t pins;
 };
 _Static_assert(sizeof(struct node) == 48, "memory per file is a promise");

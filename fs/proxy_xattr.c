@@ -64,6 +64,24 @@ static bool is_acl(const char *name)
 	return streq(name, "system.posix_acl_access") || streq(name, "system.posix_acl_default");
 }
 
+static bool is_capability(const char *name)
+{
+	return streq(name, "security.capability");
+}
+
+/*
+ * Before a write takes capabilities away the kernel asks for their size
+ * (security/commoncap.c, cap_inode_need_killpriv); a thread that reads them is a program's.
+ */
+static void capability_asked(const struct request *req, struct medium *m,
+			     const struct node_info *node, uint32_t size)
+{
+	if (size == 0)
+		nodes_cap_ask(&m->view->nodes, node->index, req->head->pid);
+	else
+		nodes_cap_read(&m->view->nodes, node->index, req->head->pid);
+}
+
 void op_getxattr(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_getxattr_in *in = REQUEST_BODY(req, struct fuse_getxattr_in);
@@ -86,6 +104,8 @@ void op_getxattr(struct request *req, struct medium *m, const struct node_info *
 		if (n < 0)
 			n = -errno;
 	}
+	if (n > 0 && is_capability(name))
+		capability_asked(req, m, node, in->size);
 	/* ls(1) asks every file for its label, unless it is told that this filesystem has none */
 	if (n == -ENODATA && streq(name, "security.selinux"))
 		n = -EOPNOTSUPP;
@@ -142,10 +162,17 @@ void op_setxattr(struct request *req, struct medium *m, const struct node_info *
 	(void)reply_error(req, r);
 }
 
-/* A write takes a file's capabilities away, on an append-only file, too: it does so itself. */
-static int capability_removed(struct medium *m, const struct node_info *node, int r)
+/*
+ * A write takes a file's capabilities away, on an append-only file, too: it does so itself. The
+ * kernel has the inode locked from its question until now, so that a removexattr(2) of somebody
+ * else does not come between; one whose thread asked for the size before is taken for a write.
+ */
+static int capability_removed(const struct request *req, struct medium *m,
+			      const struct node_info *node, int r)
 {
-	if (!files_node_written(&m->view->files, node->index))
+	bool asked = nodes_cap_take(&m->view->nodes, node->index, req->head->pid);
+
+	if (!(asked || request_resent(req)) || !files_node_written(&m->view->files, node->index))
 		return r;
 	nodes_set_flags(&m->view->nodes, node->index, NODE_CAP_REMOVED, 0);
 	return r == -EPERM ? 0 : r;
@@ -165,8 +192,8 @@ void op_removexattr(struct request *req, struct medium *m, const struct node_inf
 			r = -errno;
 		if (r == -ENODATA && request_resent(req)) /* it went before */
 			r = 0;
-		if (streq(name, "security.capability"))
-			r = capability_removed(m, node, r);
+		if (is_capability(name))
+			r = capability_removed(req, m, node, r);
 	}
 	(void)reply_error(req, r);
 }

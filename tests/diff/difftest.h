@@ -271,8 +271,6 @@ int64_t fuse_write_pos(const struct worker *w, int fd, int64_t off, int rwf);
 bool fuse_dir_start(const struct worker *w, int fd);
 /* Append-only, of which FUSE knows nothing. True: leave the call out; the result says so. */
 bool fuse_append_only(const struct worker *w, int fd, struct result *r);
-/* Append-only or immutable: whose capabilities only a write takes away. True: leave it out. */
-bool fuse_keeps_capabilities(const struct worker *w, int fd, struct result *r);
 /* The call had nothing to do: that an immutable file refuses it all the same is no failure. */
 void fuse_nothing_done(const struct worker *w, struct result *r);
 

@@ -26,10 +26,11 @@ static bool is_open_direct(const struct worker *w, int fd)
 static bool privileged(int fd)
 {
 	struct stat st;
+	char caps[64];
 
 	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
 	       (st.st_mode & (S_ISUID | S_ISGID) ||
-		fgetxattr(fd, "security.capability", NULL, 0) > 0);
+		fgetxattr(fd, "security.capability", caps, sizeof(caps)) > 0);
 }
 
 bool fuse_hides_memory(const struct worker *w, int fd)
@@ -79,24 +80,15 @@ bool fuse_dir_start(const struct worker *w, int fd)
 	return true;
 }
 
-static bool has_flag(const struct worker *w, int fd, int flag, struct result *r)
+bool fuse_append_only(const struct worker *w, int fd, struct result *r)
 {
 	int flags = 0;
-	bool yes = !w->beyond_fuse && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && flags & flag;
+	bool yes = !w->beyond_fuse && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 &&
+		   flags & FS_APPEND_FL;
 
 	if (yes)
 		res_fmt(r, " skipped=1");
 	return yes;
-}
-
-bool fuse_append_only(const struct worker *w, int fd, struct result *r)
-{
-	return has_flag(w, fd, FS_APPEND_FL, r);
-}
-
-bool fuse_keeps_capabilities(const struct worker *w, int fd, struct result *r)
-{
-	return has_flag(w, fd, FS_APPEND_FL | FS_IMMUTABLE_FL, r);
 }
 
 void fuse_nothing_done(const struct worker *w, struct result *r)

@@ -19,7 +19,7 @@ from harness.wait import until
 pytestmark = pytest.mark.data
 
 SETUP = r"""
-import os, ctypes, sys
+import ctypes, fcntl, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
 def renameat2(old, new, flags):
     if libc.renameat2(-100, old.encode(), -100, new.encode(), flags) < 0:
@@ -30,6 +30,10 @@ def get(name):
     with open(name) as file: return file.read()
 def gone(name):
     return not os.path.lexists(name)
+def capable(name):
+    os.setxattr(name, "security.capability", struct.pack("<5I", 0x2000001, 8, 0, 0, 0))
+def append_only(name):
+    with open(name) as file: fcntl.ioctl(file, 0x40086602, struct.pack("l", 0x20))
 def know():  # so that what follows needs no request before its own
     for name in ["a", "b", "d", "e", "f", "n", "p", "s", "t", "d/b", "t/d"]: os.path.lexists(name)
     os.stat(".")
@@ -73,6 +77,9 @@ CASES = {
                  "os.getxattr('a', 'user.x') == b'1'"),
     "removexattr": ("removexattr,lremovexattr", "put('a', 'A'); os.setxattr('a', 'user.x', b'1')",
                     "os.removexattr('a', 'user.x')", "os.listxattr('a') == []"),
+    "capabilities": ("removexattr,lremovexattr",  # which a write takes away
+                     "put('a', 'A'); capable('a'); append_only('a'); f = open('a', 'ab', 0)",
+                     "f.write(b'B')", "get('a') == 'AB' and os.listxattr('a') == []"),
     "truncate": ("truncate,ftruncate", "put('a', 'A')", "os.truncate('a', 5)",
                  "os.stat('a').st_size == 5"),
     "open": ("openat", "put('a', 'A')", "f = open('a')", "f.read() == 'A'"),

@@ -206,6 +206,41 @@ def set_append_only(path, on):
     os.close(descriptor)
 
 
+CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
+
+
+def removed(path):
+    try:
+        os.removexattr(path, "security.capability")
+    except OSError as error:
+        return error.errno
+    return 0
+
+
+def capability(path):
+    try:
+        return os.getxattr(path, "security.capability")
+    except OSError as error:
+        return error.errno
+
+
+def test_capabilities_of_an_append_only_file(same):
+    """A write takes them away, removexattr(2) does not: not even while the file is being written."""
+    def action(path):
+        make(path)
+        os.setxattr(path, "security.capability", CAPABILITY)
+        set_append_only(path, True)
+        with open(path, "ab", buffering=0) as file:
+            results = [removed(path), removed(path), capability(path)]
+            results += [file.write(b"more"), capability(path), removed(path)]
+        set_append_only(path, False)
+        os.setxattr(path, "security.capability", CAPABILITY)
+        return results + [removed(path), capability(path)]
+
+    assert same(action) == [errno.EPERM, errno.EPERM, CAPABILITY, 4, errno.ENODATA, errno.EPERM,
+                            0, errno.ENODATA]
+
+
 def test_mapping_of_what_was_append_only(same):
     """A file opened while it was append-only: later a mapping of it writes where it should."""
     def action(path):

@@ -43,6 +43,39 @@ static void too_many_forgets_do_no_harm(void **state)
 	world_check(w);
 }
 
+/* Thread numbers: 7, 8 and one that has the same lower half as 7. */
+static void who_asked_for_capabilities_may_take_them(void **state)
+{
+	struct world *w = *state;
+	uint64_t id = look_file(w, w->root, "a", 11);
+	struct nodes *n = &w->nodes;
+	uint32_t a = (uint32_t)id;
+
+	assert_false(nodes_cap_take(n, a, 7));
+	nodes_cap_ask(n, a, 7);
+	assert_true(nodes_cap_take(n, a, 7));
+	assert_false(nodes_cap_take(n, a, 7));
+	nodes_cap_ask(n, a, 7);
+	nodes_cap_ask(n, a, 7);
+	assert_false(nodes_cap_take(n, a, 8));
+	nodes_cap_ask(n, a, 7);
+	nodes_cap_read(n, a, 8);
+	assert_true(nodes_cap_take(n, a, 7 | 1 << 16));
+	nodes_cap_ask(n, a, 7);
+	nodes_cap_read(n, a, 7);
+	assert_false(nodes_cap_take(n, a, 7));
+	/* none of several must be refused */
+	nodes_cap_ask(n, a, 7);
+	nodes_cap_ask(n, a, 8);
+	nodes_cap_ask(n, a, 7);
+	nodes_cap_read(n, a, 7);
+	nodes_cap_read(n, a, 1 << 16);
+	assert_true(nodes_cap_take(n, a, 8));
+	nodes_cap_ask(n, UINT32_MAX, 7);
+	assert_false(nodes_cap_take(n, UINT32_MAX, 7));
+	world_check(w);
+}
+
 static void hostile_ids_are_stale(void **state)
 {
 	struct world *w = *state;
@@ -379,6 +412,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WORLD_TEST(a_lookup_counts),
 		WORLD_TEST(too_many_forgets_do_no_harm),
+		WORLD_TEST(who_asked_for_capabilities_may_take_them),
 		WORLD_TEST(hostile_ids_are_stale),
 		WORLD_TEST(an_old_id_means_nothing),
 		WORLD_TEST(the_generation_skips_zero),
