@@ -87,10 +87,22 @@ static void gen_owner(struct gen *g, struct call *c)
 {
 	c->n[0] = gen_id(g);
 	c->n[1] = gen_id(g);
-	/* a chown of nothing looks to a FUSE server like the write of somebody without CAP_FSETID
-	 */
-	if (!g->beyond_fuse && c->n[0] == -1 && c->n[1] == -1)
-		c->n[1] = 2000;
+	if (gen_chance(g, 15))
+		c->n[0] = c->n[1] = -1;
+}
+
+/* A chown of nothing, which looks to a FUSE server like a write that takes set-id bits away. */
+static bool like_a_write(const struct worker *w, const struct call *c, int dirfd, const char *path,
+			 int flags, struct result *r)
+{
+	struct stat st;
+	bool yes = !w->beyond_fuse && c->n[0] == -1 && c->n[1] == -1 &&
+		   fstatat(dirfd, path, &st, flags) == 0 && S_ISREG(st.st_mode) &&
+		   st.st_mode & (S_ISUID | S_ISGID);
+
+	if (yes)
+		res_fmt(r, " skipped=1");
+	return yes;
 }
 
 static void g_chown(struct gen *g, struct call *c)
@@ -101,14 +113,14 @@ static void g_chown(struct gen *g, struct call *c)
 
 static void x_chown(struct worker *w, const struct call *c, struct result *r)
 {
-	(void)w;
-	res_set(r, chown(c->p.s, (uid_t)c->n[0], (gid_t)c->n[1]));
+	if (!like_a_write(w, c, AT_FDCWD, c->p.s, 0, r))
+		res_set(r, chown(c->p.s, (uid_t)c->n[0], (gid_t)c->n[1]));
 }
 
 static void x_lchown(struct worker *w, const struct call *c, struct result *r)
 {
-	(void)w;
-	res_set(r, lchown(c->p.s, (uid_t)c->n[0], (gid_t)c->n[1]));
+	if (!like_a_write(w, c, AT_FDCWD, c->p.s, AT_SYMLINK_NOFOLLOW, r))
+		res_set(r, lchown(c->p.s, (uid_t)c->n[0], (gid_t)c->n[1]));
 }
 
 static void g_fchown(struct gen *g, struct call *c)
@@ -119,7 +131,10 @@ static void g_fchown(struct gen *g, struct call *c)
 
 static void x_fchown(struct worker *w, const struct call *c, struct result *r)
 {
-	res_set(r, fchown(worker_fd(w, c->slot), (uid_t)c->n[0], (gid_t)c->n[1]));
+	int fd = worker_fd(w, c->slot);
+
+	if (!like_a_write(w, c, fd, "", AT_EMPTY_PATH, r))
+		res_set(r, fchown(fd, (uid_t)c->n[0], (gid_t)c->n[1]));
 }
 
 static void g_fchownat(struct gen *g, struct call *c)
@@ -138,8 +153,11 @@ static void g_fchownat(struct gen *g, struct call *c)
 
 static void x_fchownat(struct worker *w, const struct call *c, struct result *r)
 {
-	res_set(r, fchownat(worker_dirfd(w, &c->p), c->p.s, (uid_t)c->n[0], (gid_t)c->n[1],
-			    (int)c->n[2]));
+	int fd = worker_dirfd(w, &c->p);
+	int flags = (int)c->n[2];
+
+	if (!like_a_write(w, c, fd, c->p.s, flags, r))
+		res_set(r, fchownat(fd, c->p.s, (uid_t)c->n[0], (gid_t)c->n[1], flags));
 }
 
 /* n[4]: the flags of utimensat; n[5]: look at the result at once, which is when atime is sure. */
