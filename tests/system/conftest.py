@@ -244,9 +244,9 @@ def shared(work):
 
 @pytest.fixture
 def machine(work):
-    """/etc, /run and /usr/local as they are, to be changed for this test only."""
+    """/etc, /run, /usr/local and /var/lib as they are, to be changed for this test only."""
     covered = []
-    for directory in ("/etc", "/run", "/usr/local"):
+    for directory in ("/etc", "/run", "/usr/local", "/var/lib"):
         kernel.cover(directory, os.path.join(work, "machine", directory.replace("/", "-")))
         covered.append(directory)
     yield
