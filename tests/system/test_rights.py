@@ -79,7 +79,7 @@ def test_least_is_enough(engine, shared, guest, loopdev, hotplugfs, request):
         disk.unplug()
         for one in (early, late):
             until("STICK is gone", lambda one=one: one.names("/disks/media") == set(), 20)
-        disk.wait_unplugged()
+        disk.wait_unplugged(20)
         end()
         daemon.start()
     with disk.native() as tree:

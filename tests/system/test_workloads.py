@@ -38,7 +38,7 @@ class User(Podman):
 
     def said(self, word):
         with open(self.log_path, encoding="utf-8") as log:
-            return sum(line.split()[-1] == word for line in log)
+            return sum(line.split()[-1:] == [word] for line in log)
 
     def gone(self):
         return self.said("gone")
@@ -66,10 +66,10 @@ def cycle(view, disk, users):
     seconds = took(lambda: until(
         "all have written",
         lambda: all(user.said("written") == count - user.missed for user in users), 60))
-    view.wait_state("STICK", "clean", "idle")
+    view.wait_state("STICK", "clean", "idle", deadline_s=30)
     disk.unplug()
     until("all know that it is gone", lambda: all(user.gone() == count for user in users), 60)
-    disk.wait_unplugged()
+    disk.wait_unplugged(20)
     return seconds
 
 
