@@ -241,6 +241,21 @@ def kubernetes(tools):
     return Place(Workload(engine, "lister-lister"), "/disks/media", daemon)
 
 
+RIGHTS = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 21, 27, 28, 31}
+"""Numbers of the capabilities that README.md lists for the daemon's container (capability.h)."""
+
+
+def check_daemon(daemon):
+    """It answers its health check, and has the rights that are listed, and no way to get more."""
+    daemon.engine.call("healthcheck", "run", daemon.name)
+    status = processes.status(daemon.pid())
+    assert status["NoNewPrivs"] == "1"
+    for which in ("CapBnd", "CapPrm", "CapEff"):
+        assert int(status[which], 16) == sum(1 << number for number in RIGHTS), which
+    assert "Read-only" in daemon.engine.call("exec", daemon.name, "touch", "/usr/file",
+                                             check=False).stderr
+
+
 def check_privileges(workload, filtered, alone):
     """No capability, no way to get one, a user of its own, nothing to write to but the view, no
     device. alone: not in the daemon's container, which has some."""
@@ -284,7 +299,7 @@ def use(place, disk, watcher):
     disk.unplug()
     found["vanishes"] = happens(lambda: names() == set())
     deleted = happens(lambda: watcher.saw("DELETE,ISDIR STICK"))
-    disk.wait_unplugged()
+    disk.wait_unplugged(20)
     with disk.native() as tree:
         kept = os.path.getsize(os.path.join(tree, "copy")) > 0
     found["writes"] = "yes" if kept and "written" in said else "no"
@@ -317,6 +332,8 @@ def test_row(tools, checkout, name):
         pytest.skip(CANNOT + str(reason))
     workload = place.workload
     check_privileges(workload, filtered="bubblewrap" not in name, alone=place.daemon)
+    if isinstance(place.daemon, Contained):
+        check_daemon(place.daemon)
     watcher = Watcher(workload, place.directory, os.path.join(tools.work, "watcher"))
     try:
         found = use(place, tools.disk, watcher)

@@ -34,6 +34,10 @@ class Contained:
     def log(self):
         return self.engine.call("logs", self.name, check=False).stderr
 
+    def pid(self):
+        """Of its process 1, here."""
+        return int(self.engine.call("inspect", "--format", "{{.State.Pid}}", self.name).stdout)
+
     def stop(self):
         self.engine.call("stop", "--time", "60", self.name)
 
@@ -51,8 +55,7 @@ class Workload(Podman):
 
     def __init__(self, engine, name):
         super().__init__(engine, None)
-        self.name = name
-        self.pid = int(engine.call("inspect", "--format", "{{.State.Pid}}", name).stdout)
+        self.name, self.pid = name, Contained(engine, name, None).pid()
 
 
 class Command(Guest):

@@ -7,8 +7,9 @@ FLAGS = {
     "AddCapability": "--cap-add", "DropCapability": "--cap-drop", "AddDevice": "--device",
     "Network": "--network", "ReadOnly": "--read-only", "Volume": "-v",
     "NoNewPrivileges": "--security-opt=no-new-privileges", "Notify": "--sdnotify=container",
+    "HealthCmd": "--health-cmd",
 }
-"""Keys of [Container] that podman-systemd.unit(5) of podman 4.4 has, and what each becomes."""
+"""Keys of [Container] that podman-systemd.unit(5) of podman 4.5 has, and what each becomes."""
 BOOLEAN = {"ReadOnly", "NoNewPrivileges", "Notify"}
 WORDS = {"AddCapability", "DropCapability", "PodmanArgs", "Exec"}
 
