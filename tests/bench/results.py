@@ -37,6 +37,14 @@ def at_most(limit, unit):
     return Goal(f"≤ {limit:g} {unit}".rstrip(), limit, lambda r: r.median("hotplugfs"))
 
 
+def more_than_native(limit):
+    """The median of the differences within each round."""
+    def difference(result):
+        pairs = list(zip(*(result.samples.get(name, []) for name in ("hotplugfs", "native"))))
+        return statistics.median(ours - theirs for ours, theirs in pairs) if pairs else None
+    return Goal(f"≤ {limit:g} ms more than native", limit, difference)
+
+
 @dataclasses.dataclass
 class Row:
     """name: for --only; title: for people; unit: of the samples."""

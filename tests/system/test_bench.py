@@ -27,12 +27,13 @@ def test_quick_run(command, work):
     figures, chart = os.path.join(work, "figures.json"), os.path.join(work, "chart.svg")
     result = subprocess.run(
         [*command, "--only", "random-read-1", "--only", "unlink*", "--only", "attach-name",
-         "--json", figures, "--svg", chart],
+         "--only", "start-container", "--json", figures, "--svg", chart],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=100 * SLOWNESS)
     assert result.returncode == 0, result.stderr
     with open(figures, encoding="utf-8") as file:
         rows = {row["name"]: row for row in json.load(file)["rows"]}
-    assert set(rows) == {"random-read-1", "unlink", "unlink@1cpu", "attach-name"}
+    assert set(rows) == {"random-read-1", "unlink", "unlink@1cpu", "attach-name",
+                         "start-container"}
     for row in rows.values():
         assert row["title"] in result.stdout
         assert all(column["median"] > 0 for column in row["columns"].values())
