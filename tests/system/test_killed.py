@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from harness.people import sh
+from harness.programs import at_work, serving
 from harness.wait import until
 
 pytestmark = pytest.mark.data
@@ -109,17 +109,6 @@ def hold(pid, what):
         return all(f"TracerPid:\t{strace.pid}\n" in text for text in status)
     until("strace holds every thread", traced, 15)
     return strace
-
-
-def serving(view, dead=0):
-    """The pid of a server that serves, and is not the dead one."""
-    def pid():
-        try:
-            now = view.server_pid()
-        except (AssertionError, OSError):  # it has just been started, or has just ended
-            return None
-        return now if now != dead else None
-    return until("a server", pid, 10)
 
 
 def stopped(pid):
@@ -243,20 +232,6 @@ def test_unwritten_is_not_forgotten(stick):
           lambda: "dirty -> clean" in view.log().split("starting another one")[-1])
 
 
-# Each does its work over and over until the file "stop" is there. $1: in the view, $2: beside it.
-PROGRAMS = {
-    "cp": "cp -a $2/source $1/cp; diff -r $2/source $1/cp; rm -r $1/cp",
-    "tar": "mkdir $1/tar; tar -C $1/tar -xf $2/source.tar; diff -r $2/source $1/tar/source;"
-           "rm -r $1/tar",
-    "git": "git clone -q file://$2/repo $1/git; git -C $1/git fsck --strict; rm -rf $1/git",
-    "sqlite": "sqlite3 -bail $1/db 'PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS t (b);'"
-              " >/dev/null; for i in $(seq 20); do echo 'INSERT INTO t VALUES (randomblob(900));';"
-              " done | sqlite3 -bail $1/db;"
-              " [ \"$(sqlite3 $1/db 'PRAGMA integrity_check')\" = ok ]",
-    "fio": "fio --name=t --directory=$1 --size=2m --bs=4k-64k --rw=randrw --verify=crc32c"
-           " --verify_fatal=1 --do_verify=1 --verify_state_save=0 --fsync=16 --output=/dev/null;"
-           " rm $1/t.*",
-}
 KILLS = int(os.environ.get("TEST_KILLS", "15"))
 
 
@@ -274,33 +249,15 @@ def test_programs_do_not_notice(stick, work):
     (-rP) how long the view does not answer.
     """
     view, disk = stick
-    sh("mkdir $1/source;"
-       "for i in $(seq 150); do head -c $((i * 300)) /dev/urandom >$1/source/$i; done;"
-       "tar -C $1 -cf $1/source.tar source; git init -q $1/repo; cp $1/source/* $1/repo;"
-       "cd $1/repo; git add .; git -c user.name=x -c user.email=x commit -qm x", work)
-    programs = {name: subprocess.Popen(
-        ["bash", "-euc", f"until [ -e $2/stop ]; do {script}; done", name, view.path("STICK"),
-         work],
-        stderr=subprocess.PIPE, text=True) for name, script in PROGRAMS.items()}
     rng = random.Random(KILLS)
     server, gaps = 0, []
-    try:
+    with at_work(view.path("STICK"), work) as programs:
         for number in range(KILLS):
             server = serving(view, server)
             time.sleep(0.3 + rng.random() / 4)  # one that dies too soon counts as unable to work
             os.kill(server, signal.SIGKILL)
             gaps.append(answered(view, number))
-            for name, program in programs.items():
-                assert program.poll() is None, f"{name}: {program.stderr.read()}"
-        with open(os.path.join(work, "stop"), "wb"):
-            pass
-        for name, program in programs.items():
-            _, told = program.communicate(timeout=100)
-            assert program.returncode == 0, f"{name}: {told}"
-    finally:
-        for program in programs.values():
-            program.kill()
-            program.wait()
+            programs.check()
     gaps.sort()
     print(f"answers again after a kill: median {gaps[len(gaps) // 2]:.0f} ms, "
           f"95 of 100 within {gaps[len(gaps) * 95 // 100]:.0f} ms, longest {gaps[-1]:.0f} ms")
