@@ -9,6 +9,13 @@
 
 #include "base/util.h"
 
+/*
+ * Part of what view_store_layout() tells: to be raised whenever records or the header mean
+ * something else, so that no program goes on from what another one wrote and it does not
+ * understand.
+ */
+#define STORE_LAYOUT 1
+
 /* Region of records of one size. Not thread-safe: the caller has a lock. */
 struct slab {
 	char *base;

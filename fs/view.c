@@ -1,5 +1,6 @@
 #include "view.h"
 
+#include <stdio.h>
 #include <time.h>
 
 #include "view_internal.h"
@@ -53,6 +54,16 @@ int view_new(const struct view_args *args, struct view **ret_view, struct view_f
 	};
 	*ret_view = view;
 	return 0;
+}
+
+void view_store_layout(char *ret_text, size_t size)
+{
+	size_t used = (size_t)snprintf(ret_text, size, "%d:%zu:%d", STORE_LAYOUT,
+				       sizeof(struct store_header), STORE_REGIONS);
+
+	for (size_t i = 0; i < STORE_REGIONS && used < size; i++)
+		used += (size_t)snprintf(ret_text + used, size - used, ":%zu",
+					 nodes_layout.record_size[i]);
 }
 
 void view_set_announcer(struct view *view, int32_t pid)

@@ -57,6 +57,12 @@ struct view_args {
 	struct view_events events;
 };
 
+/*
+ * What a program has to agree on with the one whose store it is to use: the layout, as a line of
+ * text. Pure.
+ */
+void view_store_layout(char *ret_text, size_t size);
+
 struct view_features {
 	bool passthrough;
 	bool resend;

@@ -342,20 +342,40 @@ static bool child_known(const struct loop *loop, pid_t pid)
 	return false;
 }
 
-void loop_reap_strangers(const struct loop *loop)
+static FILE *children_open(void)
 {
 	char path[64];
-	FILE *f;
-	int pid;
 
 	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
-	f = fopen(path, "re");
+	return fopen(path, "re");
+}
+
+void loop_reap_strangers(const struct loop *loop)
+{
+	FILE *f = children_open();
+	int pid;
+
 	if (!f)
 		return;
 	while (fscanf(f, "%d", &pid) == 1)
 		if (!child_known(loop, pid))
 			(void)waitpid(pid, NULL, WNOHANG);
 	(void)fclose(f);
+}
+
+int loop_adopt_strangers(struct loop *loop)
+{
+	FILE *f = children_open();
+	int r = 0;
+	int pid;
+
+	if (!f)
+		return -errno;
+	while (r == 0 && fscanf(f, "%d", &pid) == 1)
+		if (!child_known(loop, pid))
+			r = loop_child_add(loop, pid, NULL, NULL, NULL);
+	(void)fclose(f);
+	return r;
 }
 
 struct loop_child *loop_child_forget(struct loop_child *child)

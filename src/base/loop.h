@@ -70,6 +70,12 @@ struct loop_child *loop_child_forget(struct loop_child *child);
  */
 void loop_reap_strangers(const struct loop *loop);
 
+/*
+ * Children of this process that were never added, of another program that ran in it: they are
+ * reaped when they end. Returns 0 or -errno.
+ */
+int loop_adopt_strangers(struct loop *loop);
+
 /* CLOCK_MONOTONIC in milliseconds. */
 uint64_t now_ms(void);
 uint64_t now_us(void);

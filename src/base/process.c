@@ -1,5 +1,6 @@
 #include "process.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <paths.h>
@@ -88,6 +89,39 @@ int process_exec(char *const *argv)
 	if (r == -EACCES && !strchr(argv[0], '/') && !is_in_path(argv[0]))
 		return -ENOENT;
 	return r;
+}
+
+/* The state is the first letter behind the name, which is in parentheses and may hold any. */
+static bool thread_waits(int task_fd, const char *tid)
+{
+	char path[32];
+	char text[128];
+	const char *end;
+	_cleanup_close_ int fd = -EBADF;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "%.20s/stat", tid);
+	fd = openat(task_fd, path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	text[MAX(n, 0)] = '\0';
+	end = strrchr(text, ')');
+	return end && end[1] == ' ' && end[2] == 'D';
+}
+
+bool process_waits(pid_t pid)
+{
+	const struct dirent *entry;
+	bool waits = false;
+	char path[32];
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && !waits && (entry = readdir(dir)))
+		waits = entry->d_name[0] != '.' && thread_waits(dirfd(dir), entry->d_name);
+	if (dir)
+		(void)closedir(dir);
+	return waits;
 }
 
 int process_pidfd_open(pid_t pid)

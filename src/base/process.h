@@ -33,6 +33,12 @@ int process_die_with(pid_t parent);
  */
 int process_exec(char *const *argv);
 
+/*
+ * Whether a thread of a process waits for a device ("disk sleep" in proc(5)), and so could not be
+ * killed just now. Not if it has ended.
+ */
+bool process_waits(pid_t pid);
+
 /* pidfd_open(2) and pidfd_send_signal(2): the fd or 0, or -errno. */
 int process_pidfd_open(pid_t pid);
 int process_pidfd_kill(int pidfd, int signo);

@@ -38,3 +38,4 @@ extern const struct command command_detach;
 extern const struct command command_cdi;
 extern const struct command command_hook;
 extern const struct command command_relay;
+extern const struct command command_upgrade;

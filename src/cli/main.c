@@ -6,11 +6,13 @@
 #include "cli/command.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/takeover.h"
+#include "daemon/handover.h"
 
 static const struct command *const commands[] = {
-	&command_mount, &command_run,	&command_list,	 &command_wait,	  &command_monitor,
-	&command_eject, &command_probe, &command_doctor, &command_attach, &command_detach,
-	&command_cdi,	&command_hook,	&command_relay,
+	&command_mount, &command_run,	&command_list,	 &command_wait,	   &command_monitor,
+	&command_eject, &command_probe, &command_doctor, &command_attach,  &command_detach,
+	&command_cdi,	&command_hook,	&command_relay,	 &command_upgrade,
 };
 
 static const struct command *command_find(const char *name)
@@ -65,12 +67,29 @@ static enum exit_status command_start(const struct command *command, int argc, c
 	return status;
 }
 
+/* Of the daemon's own; not for people. */
+static enum exit_status takeover_start(int argc, char **argv)
+{
+	const struct command *command = argc > 3 ? command_find(argv[3]) : NULL;
+
+	if (!command) {
+		usage_print(NULL, "unknown command after " HANDOVER_OPTION);
+		return EXIT_USAGE;
+	}
+	return takeover_try(argv[2], command, argc - 3, argv + 3);
+}
+
 /* A command line that starts with no command: --help, --version or a mistake. */
 static enum exit_status plain_run(int argc, char **argv)
 {
 	if (argc < 2) {
 		usage_print(NULL, "no command given");
 		return EXIT_USAGE;
+	}
+	if (streq(argv[1], HANDOVER_OPTION)) {
+		enum exit_status status = takeover_start(argc, argv);
+
+		return output_flush(NULL) < 0 ? EXIT_FAILED : status;
 	}
 	if (streq(argv[1], "--help") || streq(argv[1], "-h")) {
 		help_print();
@@ -87,11 +106,15 @@ static enum exit_status plain_run(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	const struct command *command = argc > 1 ? command_find(argv[1]) : NULL;
+	enum exit_status status;
 
 	/* A closed pipe is an error of write(2), like a full disk. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	output_init();
 	if (!command)
 		return plain_run(argc, argv);
-	return command_start(command, argc - 1, argv + 1);
+	status = command_start(command, argc - 1, argv + 1);
+	if (status != EXIT_DONE)
+		handover_return(); /* if we were to take over, and could not */
+	return status;
 }

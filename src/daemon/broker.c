@@ -2,6 +2,7 @@
 
 #include <cap-ng.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -9,6 +10,7 @@
 
 #include "base/log.h"
 #include "daemon/context.h"
+#include "daemon/handover.h"
 #include "daemon/mountpoint.h"
 #include "daemon/notify.h"
 
@@ -49,6 +51,7 @@ void broker_check_ready(struct broker *b)
 
 void broker_server_ready(struct broker *b)
 {
+	takeover_ready(b);
 	if (b->phase != BROKER_STARTING)
 		return;
 	b->phase = BROKER_COLD;
@@ -83,6 +86,8 @@ static void on_signal(const struct signalfd_siginfo *info, void *data)
 	} else if (info->ssi_signo == SIGHUP) {
 		if (b->phase != BROKER_ENDING)
 			reload_config(b);
+	} else if (info->ssi_signo == SIGUSR2) {
+		upgrade_begin(b);
 	} else if (info->ssi_signo != SIGCHLD) {
 		log_info("ending");
 		shutdown_begin(b, 0);
@@ -104,6 +109,7 @@ static int start_signals(struct broker *b)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR2);
 	sigaddset(&set, SIGRTMIN + 3); /* what systemd in a container is stopped with */
 	if (becomes_reaper(b))
 		sigaddset(&set, SIGCHLD);
@@ -158,8 +164,11 @@ static int failed(const char *what, int r)
 static int start_control(struct broker *b)
 {
 	const char *path = b->config->socket_path;
-	int r = control_new(b->loop, path, commands_request, b, &b->control);
+	int r;
 
+	if (b->handover)
+		return failed("take over the control socket", takeover_control(b));
+	r = control_new(b->loop, path, commands_request, b, &b->control);
 	if (r == -EADDRINUSE)
 		log_err("another hotplugfs listens on %s: stop it, or use --socket", QUOTE(path));
 	else if (r == -EEXIST)
@@ -184,15 +193,26 @@ static int start_server(struct broker *b)
 	int r;
 
 	events.data = b;
-	args.fuse_fd = mountpoint_mount(b->mountpoint, b->config->exec);
-	if (args.fuse_fd < 0)
-		return args.fuse_fd;
-	r = supervisor_new(b->loop, &args, &events, &b->server);
+	if (b->handover) {
+		r = takeover_server(b, &args, &events);
+	} else {
+		args.fuse_fd = mountpoint_mount(b->mountpoint, b->config->exec);
+		if (args.fuse_fd < 0)
+			return args.fuse_fd;
+		r = supervisor_new(b->loop, &args, &events, &b->server);
+	}
 	if (r == 0)
 		r = announcer_new(b->loop, b->mountpoint, &announcer_events, &b->announcer);
-	if (r == 0)
+	if (r == 0 && !b->handover)
 		r = supervisor_start(b->server);
 	return failed("start the server", r);
+}
+
+static int start_staging(struct broker *b)
+{
+	return failed("make the staging namespace",
+		      b->handover ? takeover_staging(b)
+				  : staging_new(b->loop, b->dev_fd, &b->staging));
 }
 
 static int start_sources(struct broker *b)
@@ -203,6 +223,8 @@ static int start_sources(struct broker *b)
 	int r;
 
 	rung_choose(b->config, &rung);
+	if (rung.kind == EVENTS_FD)
+		b->events_fd = rung.fd;
 	r = watch_new(b->loop, &rung, b->config, b->sysfs_fd, &events, &b->watch);
 	if (r < 0)
 		return r;
@@ -218,7 +240,7 @@ static int start(struct broker *b)
 {
 	int r = check_rights();
 
-	if (r == 0)
+	if (r == 0 && !b->handover)
 		r = mountpoint_prepare(b->args->mountpoint, &b->mountpoint);
 	if (r == 0)
 		r = open_directories(b);
@@ -231,8 +253,7 @@ static int start(struct broker *b)
 	if (r == 0)
 		r = start_control(b);
 	if (r == 0)
-		r = failed("make the staging namespace",
-			   staging_new(b->loop, b->dev_fd, &b->staging));
+		r = start_staging(b);
 	if (r == 0)
 		r = start_sources(b);
 	if (r == 0)
@@ -240,7 +261,18 @@ static int start(struct broker *b)
 	if (r == 0)
 		r = failed("read the names of earlier disks",
 			   names_new(b->config->state_dir, &b->names));
+	if (r == 0 && b->handover)
+		r = failed("take over the disks", takeover_media(b));
 	return r;
+}
+
+/* What was there before is served by the old server until the new one can do all of it. */
+static int go_on(struct broker *b)
+{
+	takeover_commit(b);
+	reconcile_all(b, RECONCILE_EVENT);
+	reconcile_all(b, RECONCILE_RELOAD); /* the settings may be others */
+	return failed("put another server in its place", supervisor_start(b->server));
 }
 
 static void free_media(struct broker *b)
@@ -284,6 +316,7 @@ static void stop(struct broker *b)
 	close_fd(b->dev_fd);
 	config_free(b->config);
 	free(b->mountpoint);
+	free(b->program);
 	free(b);
 }
 
@@ -298,6 +331,15 @@ static void raise_fd_limit(void)
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* Asked at the start: another program that is installed later is found at the same place. */
+static char *own_program(void)
+{
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path));
+
+	return n > 0 && n < (ssize_t)sizeof(path) ? strndup(path, (size_t)n) : NULL;
+}
+
 int broker_run(const struct broker_args *args)
 {
 	struct broker *b = calloc(1, sizeof(*b));
@@ -309,16 +351,23 @@ int broker_run(const struct broker_args *args)
 	}
 	b->args = args;
 	b->config = args->config;
-	b->sysfs_fd = b->proc_fd = b->dev_fd = -EBADF;
+	b->sysfs_fd = b->proc_fd = b->dev_fd = b->record_fd = b->events_fd = -EBADF;
+	b->program = own_program();
 	list_init(&b->probe_queue);
 	list_init(&b->drives);
 	(void)umask(022);
 	raise_fd_limit();
-	r = start(b);
-	if (r == 0) {
+	r = takeover_begin(b);
+	if (r == 0)
+		r = start(b);
+	if (r < 0 && getenv(HANDOVER_VARIABLE))
+		return r; /* nothing is ended that the program before could go on with */
+	if (r == 0 && b->handover)
+		r = go_on(b);
+	else if (r == 0)
 		reconcile_all(b, RECONCILE_EVENT);
+	if (r == 0)
 		r = loop_run(b->loop);
-	}
 	stop(b);
 	return r;
 }

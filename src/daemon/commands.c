@@ -84,12 +84,24 @@ static void run_eject(struct broker *b, struct control_peer *peer,
 	closing_eject(b, m, request->force);
 }
 
+static void run_upgrade(struct broker *b, struct control_peer *peer,
+			const struct control_request *request)
+{
+	(void)request;
+	if (!control_peer_trusted(peer)) {
+		control_reply_error(peer, -EPERM,
+				    "only root and the user of the daemon may upgrade it");
+		return;
+	}
+	control_peer_wait(peer, CONTROL_WAIT_UPGRADE, "", 0);
+	upgrade_begin(b);
+}
+
 static void (*const commands[])(struct broker *, struct control_peer *,
 				const struct control_request *) = {
-	[CONTROL_LIST] = run_list,
-	[CONTROL_WAIT] = run_wait,
-	[CONTROL_MONITOR] = run_monitor,
-	[CONTROL_EJECT] = run_eject,
+	[CONTROL_LIST] = run_list,	 [CONTROL_WAIT] = run_wait,
+	[CONTROL_MONITOR] = run_monitor, [CONTROL_EJECT] = run_eject,
+	[CONTROL_UPGRADE] = run_upgrade,
 };
 
 void commands_request(struct control_peer *peer, const struct control_request *request, void *data)
@@ -152,5 +164,26 @@ void commands_eject_done(struct broker *b, struct medium *m, int err, const char
 			control_reply_error(peer, err, "not ejected: %s", text);
 		else
 			control_reply(peer, answer_medium(b, m));
+	}
+}
+
+void commands_upgrade_done(struct broker *b, int err, const char *text)
+{
+	struct control_peer *peer;
+
+	if (!b->control)
+		return;
+	while ((peer = control_take_waiting(b->control, CONTROL_WAIT_UPGRADE, "", 0))) {
+		struct json_object *answer;
+
+		if (err < 0) {
+			control_reply_error(peer, err, "not upgraded: %s", text);
+			continue;
+		}
+		answer = answer_ok();
+		if (answer)
+			json_object_object_add(answer, "version",
+					       json_object_new_string(HOTPLUGFS_VERSION));
+		control_reply(peer, answer);
 	}
 }

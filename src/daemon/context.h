@@ -26,12 +26,22 @@ enum broker_phase {
 	BROKER_ENDING,
 };
 
+/* Whether this program has just taken the place of another one in this process. */
+enum broker_takeover {
+	TAKEOVER_NONE,
+	TAKEOVER_DONE,
+	TAKEOVER_RETURNED, /* from one that could not, after it had taken ours */
+};
+
+struct handover;
 struct shutdown;
+struct upgrade;
 
 struct broker {
 	const struct broker_args *args;
 	struct config *config;
 	char *mountpoint;
+	char *program; /* where this program is executed from; NULL: not known */
 	enum broker_phase phase;
 	int sysfs_fd;
 	int proc_fd;
@@ -45,10 +55,15 @@ struct broker {
 	struct control *control; /* NULL once the daemon ends */
 	struct watch *watch;
 	struct udev_source *udev;
-	struct shutdown *shutdown; /* NULL until the daemon ends */
-	struct workload *workload; /* COMMAND; NULL: there is none */
-	struct guard *guard;	   /* only with a workload */
-	int lost;		   /* -errno: the view is gone, COMMAND is to end */
+	struct shutdown *shutdown;     /* NULL until the daemon ends */
+	struct workload *workload;     /* COMMAND; NULL: there is none */
+	struct guard *guard;	       /* only with a workload */
+	int lost;		       /* -errno: the view is gone, COMMAND is to end */
+	struct upgrade *upgrade;       /* while another program is to take over */
+	struct handover *handover;     /* until takeover_commit() */
+	int record_fd;		       /* of handover */
+	enum broker_takeover takeover; /* until that has been told */
+	int events_fd;		       /* an inherited socket of events, of watch; or -EBADF */
 
 	struct registry registry;
 	struct sysdisk sysdisk;
@@ -57,6 +72,7 @@ struct broker {
 	struct list drives; /* of drives.c */
 	unsigned probes_running;
 	bool passthrough; /* of the connection */
+	bool resend;	  /* the same */
 	struct loop_timer *ready_timer;
 	struct loop_timer *reap_timer;
 };
@@ -104,6 +120,8 @@ void drives_forget(struct broker *b, const char *kname);
 /* The medium on which this was mounted is out: nothing may reach the next one. */
 void drives_cut_off(struct broker *b, const struct blockdev *dev);
 void drives_free(struct broker *b);
+/* Whether one is being reset or let go of. */
+bool drives_busy(const struct broker *b);
 
 /* visibility.c: names in the view */
 
@@ -165,6 +183,9 @@ void commands_event(struct broker *b, struct medium *m, const char *event);
 /* Answers those who wait for an ejection; err 0: it is done. */
 void commands_eject_done(struct broker *b, struct medium *m, int err, const char *text);
 
+/* Answers those who wait for an upgrade. */
+void commands_upgrade_done(struct broker *b, int err, const char *text);
+
 /* server_events.c: what the server says */
 
 extern const struct supervisor_events server_events;
@@ -188,6 +209,32 @@ void running_start(struct broker *b);
 void running_signal(struct broker *b, const struct signalfd_siginfo *info);
 /* There is no view any more: ends COMMAND, and then the daemon with err. */
 void running_lost(struct broker *b, int err);
+
+/* upgrade.c: another program takes the place of this one */
+
+void upgrade_begin(struct broker *b);
+/* The daemon ends: there is nothing to take over. */
+void upgrade_cancel(struct broker *b);
+
+/* takeover.c: this program takes the place of another one; each returns 0 or -errno */
+
+/* Reads what that one has left, if there was one. Sets handover, mountpoint and program. */
+int takeover_begin(struct broker *b);
+/* Instead of making them anew: */
+int takeover_workload(struct broker *b);
+int takeover_control(struct broker *b);
+int takeover_staging(struct broker *b);
+int takeover_server(struct broker *b, const struct supervisor_args *args,
+		    const struct supervisor_events *events);
+int takeover_media(struct broker *b);
+/* All has been taken; from now on there is no way back. supervisor_start() is to follow. */
+void takeover_commit(struct broker *b);
+/* Another server serves. */
+void takeover_ready(struct broker *b);
+
+struct name_record;
+int takeover_job_pack(const struct staging_left_job *job, struct json_object *into);
+int takeover_name_pack(const struct name_record *record, struct json_object *into);
 
 /* shutdown.c */
 

@@ -1,4 +1,4 @@
-#include "control.h"
+#include "control_internal.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -6,42 +6,12 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#include "base/list.h"
 #include "base/listen.h"
 #include "base/log.h"
 
 /* A client that leaves so much unread is dropped: of a list, and of events. */
 #define UNSENT_MAX	  (8 << 20)
 #define UNSENT_EVENTS_MAX (256 << 10)
-
-struct control {
-	struct loop *loop;
-	control_request_fn fn;
-	void *data;
-	char *path;
-	char *made_dir; /* the directory of path, if it was not there before */
-	int fd;
-	struct loop_fd *source;
-	struct list peers; /* of control_peer */
-	unsigned peer_count;
-};
-
-struct control_peer {
-	struct control *control;
-	struct list link;
-	int fd; /* -EBADF: dropped; freed when nobody can be using it any more */
-	struct loop_fd *source;
-	uid_t uid;
-	bool end_of_input;
-	bool monitor;
-	enum control_wait wait;
-	char wait_name[LIMIT_NAME + 1];
-	uint32_t wait_id;
-	char input[LIMIT_CONTROL_LINE];
-	size_t input_len;
-	char *output;
-	size_t output_len;
-};
 
 static void peer_free(struct control_peer *p)
 {
@@ -75,7 +45,7 @@ static bool has_line(const struct control_peer *p)
  * What to wait for follows from what there is to do. A line that came while the client waited
  * for an earlier answer is looked at when the socket can be written, which is soon.
  */
-static void peer_arm(struct control_peer *p)
+void control_peer_arm(struct control_peer *p)
 {
 	uint32_t events = 0;
 
@@ -124,7 +94,7 @@ static void peer_write(struct control_peer *p, const char *text, size_t len)
 	p->output = larger;
 	p->output_len += len;
 	peer_flush(p);
-	peer_arm(p);
+	control_peer_arm(p);
 }
 
 static void peer_write_object(struct control_peer *p, struct json_object *object)
@@ -180,7 +150,7 @@ static void peer_read(struct control_peer *p)
 	p->input_len += (size_t)n;
 }
 
-static void peer_ready(int fd, uint32_t events, void *data)
+void control_peer_ready(int fd, uint32_t events, void *data)
 {
 	struct control_peer *p = data;
 
@@ -196,7 +166,7 @@ static void peer_ready(int fd, uint32_t events, void *data)
 	if (p->end_of_input && p->output_len == 0 && p->wait == CONTROL_WAIT_NOTHING && !p->monitor)
 		peer_free(p);
 	else
-		peer_arm(p);
+		control_peer_arm(p);
 }
 
 static int peer_add(struct control *c, int fd)
@@ -213,7 +183,7 @@ static int peer_add(struct control *c, int fd)
 	p->uid = (uid_t)-1;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
 		p->uid = cred.uid;
-	r = loop_fd_add(c->loop, fd, EPOLLIN | EPOLLRDHUP, peer_ready, p, &p->source);
+	r = loop_fd_add(c->loop, fd, EPOLLIN | EPOLLRDHUP, control_peer_ready, p, &p->source);
 	if (r < 0) {
 		free(p);
 		return r;
@@ -224,7 +194,7 @@ static int peer_add(struct control *c, int fd)
 	return 0;
 }
 
-static void listener_ready(int fd, uint32_t events, void *data)
+void control_listener_ready(int fd, uint32_t events, void *data)
 {
 	static const char too_many[] =
 		"{\"ok\":false,\"error\":\"too many clients\",\"errno\":\"EAGAIN\"}\n";
@@ -255,7 +225,8 @@ int control_new(struct loop *loop, const char *path, control_request_fn fn, void
 	if (r >= 0) {
 		c->fd = r;
 		c->path = strdup(path);
-		r = c->path ? loop_fd_add(loop, c->fd, EPOLLIN, listener_ready, c, &c->source)
+		r = c->path ? loop_fd_add(loop, c->fd, EPOLLIN, control_listener_ready, c,
+					  &c->source)
 			    : -ENOMEM;
 	}
 	if (r < 0) {

@@ -7,6 +7,8 @@
  *                                          {"time":"2026-01-31T12:00:00.123Z","event":EVENT,"medium":MEDIUM}
  *   {"command":"eject","name":"BACKUP","force":false}
  *                                       -> {"ok":true,"medium":MEDIUM} once it is safe to pull
+ *   {"command":"upgrade"}               -> {"ok":true,"version":VERSION} once the program that is
+ *                                          installed now has taken over
  *   failure                             -> {"ok":false,"error":"one line for
  * people","errno":"EBUSY"}
  *
@@ -15,8 +17,8 @@
  * model, bus, size_bytes, used_bytes (null while not mounted), driver, options, read_only,
  * passthrough. Texts from the disk are replaced by valid UTF-8 where they are not.
  *
- * Anybody may list, wait and monitor; eject is for root and the user that runs the daemon
- * (SO_PEERCRED). Slow readers are dropped, never waited for.
+ * Anybody may list, wait and monitor; eject and upgrade are for root and the user that runs the
+ * daemon (SO_PEERCRED). Slow readers are dropped, never waited for.
  */
 #pragma once
 
@@ -32,6 +34,7 @@ enum control_command {
 	CONTROL_WAIT,
 	CONTROL_MONITOR,
 	CONTROL_EJECT,
+	CONTROL_UPGRADE,
 };
 
 struct control_request {
@@ -56,6 +59,7 @@ enum control_wait {
 	CONTROL_WAIT_NOTHING,
 	CONTROL_WAIT_NAME,  /* that a name becomes visible */
 	CONTROL_WAIT_EJECT, /* the end of an ejection */
+	CONTROL_WAIT_UPGRADE,
 };
 
 /* Answers request by control_reply*() or control_peer_wait(). */
@@ -69,6 +73,17 @@ typedef void (*control_request_fn)(struct control_peer *peer, const struct contr
  */
 int control_new(struct loop *loop, const char *path, control_request_fn fn, void *data,
 		struct control **ret_control);
+
+/*
+ * Over execve(2), the socket and its clients stay connected, and notice nothing. leave: describes
+ * them in an object, and calls fd for each descriptor that is to stay open. Returns 0 or -errno of
+ * fd. take: instead of control_new(), from that object. Returns 0, -EBADMSG, or -errno; then
+ * nothing has been closed or changed.
+ */
+int control_leave(const struct control *control, struct json_object *into,
+		  int (*fd)(int fd, void *data), void *data);
+int control_take(struct loop *loop, struct json_object *from, control_request_fn fn, void *data,
+		 struct control **ret_control);
 /* Drops all clients and removes the socket. Accepts NULL, returns NULL. */
 struct control *control_free(struct control *control);
 
@@ -84,8 +99,8 @@ void control_reply_error(struct control_peer *peer, int err, const char *fmt, ..
 void control_peer_wait(struct control_peer *peer, enum control_wait wait, const char *name,
 		       uint32_t id);
 /*
- * Takes one client out that waits for this: by name for CONTROL_WAIT_NAME, by id for
- * CONTROL_WAIT_EJECT. To be answered at once. NULL if there is none (any more).
+ * Takes one client out that waits for this: by name for CONTROL_WAIT_NAME, else by id (0 for
+ * CONTROL_WAIT_UPGRADE). To be answered at once. NULL if there is none (any more).
  */
 struct control_peer *control_take_waiting(struct control *control, enum control_wait wait,
 					  const char *name, uint32_t id);

@@ -7,10 +7,9 @@ static const struct {
 	enum control_command command;
 	bool named; /* it needs a name */
 } commands[] = {
-	{"list", CONTROL_LIST, false},
-	{"wait", CONTROL_WAIT, true},
-	{"monitor", CONTROL_MONITOR, false},
-	{"eject", CONTROL_EJECT, true},
+	{"list", CONTROL_LIST, false},	     {"wait", CONTROL_WAIT, true},
+	{"monitor", CONTROL_MONITOR, false}, {"eject", CONTROL_EJECT, true},
+	{"upgrade", CONTROL_UPGRADE, false},
 };
 
 /* One object and nothing behind it; nested no deeper than any request needs. */
@@ -92,7 +91,7 @@ int control_request_parse(const char *line, size_t len, struct control_request *
 		return refuse(NULL, error, error_size, "the request is not a JSON object");
 	if (read_command(object, &request, &named) < 0)
 		return refuse(object, error, error_size,
-			      "\"command\" must be list, wait, monitor or eject");
+			      "\"command\" must be list, wait, monitor, eject or upgrade");
 	if (named && read_name(object, request.name) < 0)
 		return refuse(object, error, error_size, "\"name\" must be a directory name");
 	if (read_flag(object, "all", &request.all) < 0 ||

@@ -172,6 +172,17 @@ void drives_unwatch_all(struct broker *b)
 		drives_unwatch(b, CONTAINER_OF(at, struct drive, link)->kname);
 }
 
+bool drives_busy(const struct broker *b)
+{
+	list_for_each (at, &b->drives) {
+		const struct drive *d = CONTAINER_OF(at, struct drive, link);
+
+		if (d->state == DRIVE_CUT_OFF || d->state == DRIVE_LEAVING)
+			return true;
+	}
+	return false;
+}
+
 void drives_free(struct broker *b)
 {
 	while (!list_empty(&b->drives))

@@ -87,6 +87,29 @@ int guard_new(struct loop *loop, const char *mountpoint, struct guard **ret_guar
 	return r;
 }
 
+pid_t guard_pid(const struct guard *guard)
+{
+	return guard->pid;
+}
+
+int guard_take(struct loop *loop, pid_t pid, struct guard **ret_guard)
+{
+	struct guard *guard = calloc(1, sizeof(*guard));
+	int r = 0;
+
+	if (!guard)
+		return -ENOMEM;
+	if (pid > 0)
+		r = loop_child_add(loop, pid, process_ended, guard, &guard->child);
+	if (r < 0) {
+		free(guard);
+		return r;
+	}
+	guard->pid = pid;
+	*ret_guard = guard;
+	return 0;
+}
+
 struct guard *guard_free(struct guard *guard)
 {
 	if (!guard)

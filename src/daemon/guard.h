@@ -15,5 +15,8 @@ struct guard;
  * unmounts. Returns 0 or -errno.
  */
 int guard_new(struct loop *loop, const char *mountpoint, struct guard **ret_guard);
+/* The process, or 0; and the same process for the program that is executed next. */
+pid_t guard_pid(const struct guard *guard);
+int guard_take(struct loop *loop, pid_t pid, struct guard **ret_guard);
 /* The daemon ends in order: nothing is left to guard. Accepts NULL, returns NULL. */
 struct guard *guard_free(struct guard *guard);

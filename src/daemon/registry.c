@@ -12,23 +12,36 @@ static uint32_t free_id(const struct registry *registry)
 	return 0;
 }
 
-int registry_add(struct registry *registry, const struct blockdev *dev, struct medium **ret_medium)
+int registry_restore(struct registry *registry, uint32_t id, struct medium **ret_medium)
 {
-	uint32_t id = free_id(registry);
 	struct medium *m;
 
-	if (id == 0)
-		return -ENOSPC;
+	if (id < 1 || id > LIMIT_MEDIA)
+		return -ERANGE;
+	if (registry->media[id])
+		return -EEXIST;
 	m = calloc(1, sizeof(*m));
 	if (!m)
 		return -ENOMEM;
 	m->id = id;
-	m->dev = *dev;
 	m->root_fd = -EBADF;
 	list_init(&m->probe_link);
 	registry->media[id] = m;
-	registry->last = id;
 	registry->count++;
+	*ret_medium = m;
+	return 0;
+}
+
+int registry_add(struct registry *registry, const struct blockdev *dev, struct medium **ret_medium)
+{
+	uint32_t id = free_id(registry);
+	struct medium *m;
+	int r = id == 0 ? -ENOSPC : registry_restore(registry, id, &m);
+
+	if (r < 0)
+		return r;
+	m->dev = *dev;
+	registry->last = id;
 	*ret_medium = m;
 	return 0;
 }

@@ -14,6 +14,11 @@ struct registry {
  * Returns 0, -ENOSPC when LIMIT_MEDIA are known, or -ENOMEM.
  */
 int registry_add(struct registry *registry, const struct blockdev *dev, struct medium **ret_medium);
+/*
+ * A medium with this id, all zero but for that: of a program that ran here before. Returns 0,
+ * -EEXIST when the id is in use, -ERANGE, or -ENOMEM.
+ */
+int registry_restore(struct registry *registry, uint32_t id, struct medium **ret_medium);
 /* Frees a medium that holds no job, timer or fd any more. */
 void registry_drop(struct registry *registry, struct medium *medium);
 

@@ -28,9 +28,12 @@ static void command_ended(int status, void *data)
 
 int running_prepare(struct broker *b)
 {
-	int r = guard_new(b->loop, b->mountpoint, &b->guard);
+	int r = workload_new(b->loop, b->args->workload, command_ended, b, &b->workload);
 
-	return r < 0 ? r : workload_new(b->loop, b->args->workload, command_ended, b, &b->workload);
+	if (r == 0)
+		r = b->handover ? takeover_workload(b)
+				: guard_new(b->loop, b->mountpoint, &b->guard);
+	return r;
 }
 
 void running_signals(struct broker *b, sigset_t *set)

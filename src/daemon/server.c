@@ -377,6 +377,11 @@ int server_state_new(void)
 	return store_new_fd();
 }
 
+void server_state_layout(char *ret_text, size_t size)
+{
+	view_store_layout(ret_text, size);
+}
+
 /* As many open files as the hard limit allows: each open file of a client is one of ours. */
 static void raise_file_limit(void)
 {

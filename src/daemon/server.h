@@ -22,6 +22,9 @@ struct server_args {
  */
 int server_state_new(void);
 
+/* What a program has to agree on with the one whose memfd it is to use: a line of text. Pure. */
+void server_state_layout(char *ret_text, size_t size);
+
 /*
  * Runs the server in this process (a fresh child of the broker, one thread): drops rights, does
  * or replays INIT, serves until the link closes, LINK_QUIT, or the connection is gone. Takes

@@ -30,6 +30,7 @@ static void raise_readahead(const struct broker *b)
 static void on_ready(struct broker *b, const struct link_message *message)
 {
 	b->passthrough = message->flags & LINK_FEATURE_PASSTHROUGH;
+	b->resend = message->flags & LINK_FEATURE_RESEND;
 	log_debug("the server is ready, features %#x", message->flags);
 	if (!b->passthrough)
 		raise_readahead(b);
@@ -102,7 +103,8 @@ static void on_started(bool again, void *data)
 	struct broker *b = data;
 	int r = 0;
 
-	if (again)
+	(void)again;
+	if (announcer_pid(b->announcer) > 0)
 		tell_announcer(b, announcer_pid(b->announcer));
 	else
 		r = announcer_start(b->announcer);

@@ -158,6 +158,7 @@ void shutdown_begin(struct broker *b, int code)
 		return;
 	}
 	b->phase = BROKER_ENDING;
+	upgrade_cancel(b);
 	b->shutdown->code = code;
 	(void)notify_send("STOPPING=1");
 	stop_sources(b);

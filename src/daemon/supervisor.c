@@ -28,8 +28,9 @@ struct supervisor {
 	struct supervisor_events events;
 	struct supervisor_args args;
 	int nodes_fd;
-	int fdstore; /* the end that keeps the open files of the last server started */
-	int sock;    /* -EBADF: no server, or it has closed its end */
+	int fdstore;  /* the end that keeps the open files of the last server started */
+	int sock;     /* -EBADF: no server, or it has closed its end */
+	int old_link; /* with a server that another program has started, or -EBADF */
 	pid_t pid;
 	struct loop_child *child;
 	struct loop_fd *source;
@@ -172,6 +173,11 @@ static int follow_up(struct supervisor *s, pid_t pid, int status)
 		return 0;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return -ENOTCONN;
+	if (s->old_link >= 0) {
+		s->old_link = close_fd(s->old_link);
+		r = server_start(s, true);
+		return r < 0 ? r : 1;
+	}
 	if (dies_too_often(s)) {
 		log_err("the server died %d times in a row, each time at once, giving up",
 			SHORT_LIVES_MAX);
@@ -255,18 +261,28 @@ static int server_start(struct supervisor *s, bool again)
 	return 0;
 }
 
+static struct supervisor *supervisor_alloc(struct loop *loop, const struct supervisor_args *args,
+					   const struct supervisor_events *events)
+{
+	struct supervisor *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	*s = (struct supervisor){.loop = loop, .events = *events, .args = *args};
+	s->sock = s->old_link = s->fdstore = s->nodes_fd = -EBADF;
+	list_init(&s->queue);
+	return s;
+}
+
 int supervisor_new(struct loop *loop, const struct supervisor_args *args,
 		   const struct supervisor_events *events, struct supervisor **ret_supervisor)
 {
-	struct supervisor *s = calloc(1, sizeof(*s));
+	struct supervisor *s = supervisor_alloc(loop, args, events);
 
 	if (!s) {
 		close_fd(args->fuse_fd);
 		return -ENOMEM;
 	}
-	*s = (struct supervisor){.loop = loop, .events = *events, .args = *args};
-	s->sock = s->fdstore = -EBADF;
-	list_init(&s->queue);
 	s->nodes_fd = server_state_new();
 	if (s->nodes_fd < 0) {
 		int r = s->nodes_fd;
@@ -278,6 +294,38 @@ int supervisor_new(struct loop *loop, const struct supervisor_args *args,
 	return 0;
 }
 
+void supervisor_leave(const struct supervisor *s, struct supervisor_left *ret_left)
+{
+	*ret_left = (struct supervisor_left){.fuse_fd = s->args.fuse_fd,
+					     .nodes_fd = s->nodes_fd,
+					     .files_fd = s->fdstore,
+					     .link_fd = s->sock,
+					     .pid = s->pid};
+}
+
+int supervisor_take(struct loop *loop, const struct supervisor_args *args,
+		    const struct supervisor_events *events, const struct supervisor_left *left,
+		    struct supervisor **ret_supervisor)
+{
+	struct supervisor *s = supervisor_alloc(loop, args, events);
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	r = loop_child_add(loop, left->pid, process_ended, s, &s->child);
+	if (r < 0) {
+		free(s);
+		return r;
+	}
+	s->args.fuse_fd = left->fuse_fd;
+	s->nodes_fd = left->nodes_fd;
+	s->fdstore = left->files_fd;
+	s->old_link = left->link_fd;
+	s->pid = left->pid;
+	*ret_supervisor = s;
+	return 0;
+}
+
 struct supervisor *supervisor_free(struct supervisor *s)
 {
 	if (!s)
@@ -285,6 +333,7 @@ struct supervisor *supervisor_free(struct supervisor *s)
 	server_kill(s);
 	loop_child_forget(s->child);
 	loop_timer_remove(s->quit_timer);
+	close_fd(s->old_link);
 	close_fd(s->fdstore);
 	close_fd(s->nodes_fd);
 	close_fd(s->args.fuse_fd);
@@ -292,9 +341,12 @@ struct supervisor *supervisor_free(struct supervisor *s)
 	return NULL;
 }
 
+/* A server that is killed is followed by one that has all it had: as good as any other end. */
 int supervisor_start(struct supervisor *s)
 {
-	return server_start(s, false);
+	if (s->old_link < 0)
+		return server_start(s, false);
+	return kill(s->pid, SIGKILL) < 0 ? -errno : 0;
 }
 
 void supervisor_settings(struct supervisor *s, bool strict, uint64_t idle_timeout_ms)

@@ -40,6 +40,24 @@ int supervisor_new(struct loop *loop, const struct supervisor_args *args,
 /* Kills the server and closes the connection, which ends it. Accepts NULL, returns NULL. */
 struct supervisor *supervisor_free(struct supervisor *supervisor);
 
+/* What outlives execve(2) of the program that has started the server. All stay the supervisor's. */
+struct supervisor_left {
+	int fuse_fd;
+	int nodes_fd;
+	int files_fd; /* the end that keeps the open files */
+	int link_fd;  /* the server ends when it is closed */
+	pid_t pid;
+};
+/* To be asked only while there is a server. */
+void supervisor_leave(const struct supervisor *supervisor, struct supervisor_left *ret_left);
+/*
+ * Instead of supervisor_new(). args->fuse_fd means nothing. Takes the fds over if it succeeds.
+ * supervisor_start() then puts another server in the place of this one. Returns 0 or -errno.
+ */
+int supervisor_take(struct loop *loop, const struct supervisor_args *args,
+		    const struct supervisor_events *events, const struct supervisor_left *left,
+		    struct supervisor **ret_supervisor);
+
 /* Starts the first server; calls events->started. Returns 0 or -errno. */
 int supervisor_start(struct supervisor *supervisor);
 

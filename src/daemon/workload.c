@@ -175,6 +175,26 @@ int workload_start(struct workload *w)
 	return r;
 }
 
+void workload_leave(const struct workload *w, struct workload_left *ret_left)
+{
+	*ret_left = (struct workload_left){w->pid, w->state, (int)w->place};
+}
+
+int workload_take(struct workload *w, const struct workload_left *left)
+{
+	int r;
+
+	if (left->pid <= 0 || (left->state != WORKLOAD_RUNNING && left->state != WORKLOAD_STOPPING))
+		return -EBADMSG;
+	r = loop_child_add(w->loop, left->pid, child_ended, w, &w->child);
+	if (r < 0)
+		return r;
+	w->pid = left->pid;
+	w->place = (enum terminal_place)left->place;
+	set_state(w, left->state);
+	return 0;
+}
+
 /* ---- signals ---- */
 
 static void resume(struct workload *w)

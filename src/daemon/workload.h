@@ -48,6 +48,16 @@ enum workload_state workload_state(const struct workload *workload);
  */
 int workload_start(struct workload *workload);
 
+/* A COMMAND that runs or has ended, over execve(2) of the program that has started it. */
+struct workload_left {
+	pid_t pid;
+	enum workload_state state;
+	int place; /* enum terminal_place */
+};
+void workload_leave(const struct workload *workload, struct workload_left *ret_left);
+/* Instead of workload_start(). Returns 0 or -errno. */
+int workload_take(struct workload *workload, const struct workload_left *left);
+
 /*
  * Hands a signal on to COMMAND. SIGRTMIN+3 ("halt" for an init) becomes SIGTERM, a second one
  * SIGKILL. SIGCHLD: looks whether COMMAND was suspended, and then suspends us, too, if there is a

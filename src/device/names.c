@@ -262,6 +262,32 @@ int names_assign(struct names *names, const char *base, const char *wanted_ident
 	return 0;
 }
 
+int names_hold(struct names *names, const char *base, const char *identity, const char *name)
+{
+	return hold(names, base, name, identity);
+}
+
+int names_each_record(const struct names *names,
+		      int (*fn)(const struct name_record *record, void *data), void *data)
+{
+	int r = 0;
+
+	list_for_each (it, &names->records) {
+		r = fn(CONTAINER_OF(it, struct name_record, link), data);
+		if (r != 0)
+			break;
+	}
+	return r;
+}
+
+int names_remember(struct names *names, const char *base, const char *identity, const char *name)
+{
+	int r = remember(names, base, name, identity);
+
+	save(names);
+	return r;
+}
+
 void names_release(struct names *names, const char *name)
 {
 	struct holder *holder = find_holder(names, name);

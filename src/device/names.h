@@ -43,5 +43,18 @@ struct names *names_free(struct names *names);
 int names_assign(struct names *names, const char *base, const char *identity,
 		 char ret_name[LIMIT_NAME + 1]);
 
+/*
+ * Takes a name that an identity has already, given by a program that ran here before. Returns 0, or
+ * -ENOMEM.
+ */
+int names_hold(struct names *names, const char *base, const char *identity, const char *name);
+
+/* Calls fn for each remembered owner of a contested name, oldest first, until it returns not 0. */
+struct name_record;
+int names_each_record(const struct names *names,
+		      int (*fn)(const struct name_record *record, void *data), void *data);
+/* Remembers one that another program remembered. Returns 0 or -ENOMEM. */
+int names_remember(struct names *names, const char *base, const char *identity, const char *name);
+
 /* The name may be used again. An unknown name is ignored. */
 void names_release(struct names *names, const char *name);

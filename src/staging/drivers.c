@@ -173,6 +173,15 @@ const struct driver *driver_find(const char *fstype)
 	return first;
 }
 
+const struct driver *driver_find_kernel(const char *fstype, const char *kernel_type)
+{
+	const struct driver *d = next_driver(drivers, fstype);
+
+	while (d && !streq(d->kernel_type, kernel_type))
+		d = next_driver(d + 1, fstype);
+	return d;
+}
+
 const struct driver *driver_other(const struct driver *driver)
 {
 	return next_driver(driver + 1, driver->fstype);

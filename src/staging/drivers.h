@@ -20,6 +20,9 @@ struct driver {
 /* NULL: not on the list. "ntfs" prefers ntfs3, then the new ntfs, by /proc/filesystems. */
 const struct driver *driver_find(const char *fstype);
 
+/* The one of this type that the kernel calls so, or NULL. */
+const struct driver *driver_find_kernel(const char *fstype, const char *kernel_type);
+
 /*
  * What to try when the kernel does not know this type: that list names no module that could still
  * be loaded. NULL: nothing more.

@@ -148,15 +148,24 @@ static int keeper_ensure(struct staging *staging)
 			      &staging->keeper);
 }
 
-int staging_new(struct loop *loop, int dev_fd, struct staging **ret_staging)
+static struct staging *staging_alloc(struct loop *loop, int dev_fd)
 {
 	struct staging *staging = calloc(1, sizeof(*staging));
+
+	if (!staging)
+		return NULL;
+	*staging = (struct staging){.loop = loop, .dev_fd = dev_fd, .keeper_fd = -EBADF};
+	list_init(&staging->jobs);
+	return staging;
+}
+
+int staging_new(struct loop *loop, int dev_fd, struct staging **ret_staging)
+{
+	struct staging *staging = staging_alloc(loop, dev_fd);
 	int r;
 
 	if (!staging)
 		return -ENOMEM;
-	*staging = (struct staging){.loop = loop, .dev_fd = dev_fd, .keeper_fd = -EBADF};
-	list_init(&staging->jobs);
 	r = keeper_ensure(staging);
 	if (r < 0) {
 		staging_free(staging);
@@ -190,6 +199,20 @@ static bool has_stuck_child(struct staging *staging, uint32_t id)
 	return false;
 }
 
+/* sock: taken over if it succeeds. */
+static struct staging_job *job_add(struct staging *staging, enum staging_work work, uint32_t id,
+				   int sock)
+{
+	struct staging_job *job = calloc(1, sizeof(*job));
+
+	if (!job)
+		return NULL;
+	*job = (struct staging_job){
+		.staging = staging, .work = work, .id = id, .sock = sock, .pidfd = -EBADF};
+	list_append(&staging->jobs, &job->link);
+	return job;
+}
+
 static int job_new(struct staging *staging, const struct staging_request *request,
 		   struct staging_job **ret_job, int *ret_theirs)
 {
@@ -198,18 +221,12 @@ static int job_new(struct staging *staging, const struct staging_request *reques
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
-	job = calloc(1, sizeof(*job));
+	job = job_add(staging, request->work, request->id, pair[0]);
 	if (!job) {
 		close_fd(pair[0]);
 		close_fd(pair[1]);
 		return -ENOMEM;
 	}
-	*job = (struct staging_job){.staging = staging,
-				    .work = request->work,
-				    .id = request->id,
-				    .sock = pair[0],
-				    .pidfd = -EBADF};
-	list_append(&staging->jobs, &job->link);
 	*ret_job = job;
 	*ret_theirs = pair[1];
 	return 0;
@@ -248,6 +265,82 @@ static int job_start(struct staging *staging, const struct staging_request *requ
 	if (ret_job)
 		*ret_job = job;
 	return 0;
+}
+
+/* ---- over execve(2) ---- */
+
+void staging_protocol(char *ret_text, size_t size)
+{
+	(void)snprintf(ret_text, size, "%d:%zu:%zu", STAGING_PROTOCOL,
+		       sizeof(struct staging_request), sizeof(struct staging_reply));
+}
+
+bool staging_busy(const struct staging *staging)
+{
+	list_for_each (it, &staging->jobs)
+		if (CONTAINER_OF(it, struct staging_job, link)->fn)
+			return true;
+	return false;
+}
+
+int staging_leave(const struct staging *staging, struct staging_left *ret_left)
+{
+	struct staging_left left = {.keeper_pid = staging->keeper ? staging->keeper_pid : 0,
+				    .keeper_fd = staging->keeper_fd};
+	size_t count = 0;
+
+	list_for_each (it, &staging->jobs)
+		count++;
+	left.jobs = calloc(count + 1, sizeof(*left.jobs));
+	if (!left.jobs)
+		return -ENOMEM;
+	list_for_each (it, &staging->jobs) {
+		const struct staging_job *job = CONTAINER_OF(it, struct staging_job, link);
+
+		left.jobs[left.job_count++] = (struct staging_left_job){.id = job->id,
+									.work = job->work,
+									.sock = job->sock,
+									.pidfd = job->pidfd,
+									.expired = !job->deadline};
+	}
+	*ret_left = left;
+	return 0;
+}
+
+/* What has not passed its deadline gets another one. */
+static int job_take(struct staging *staging, const struct staging_left_job *left)
+{
+	struct staging_job *job;
+
+	if (left->work > STAGING_ABANDON)
+		return -EBADMSG;
+	job = job_add(staging, (enum staging_work)left->work, left->id, left->sock);
+	if (!job)
+		return -ENOMEM;
+	job->pidfd = left->pidfd;
+	if (!left->expired)
+		return job_watch(job, UNDO_DEADLINE_MS);
+	return loop_fd_add(staging->loop, job->sock, EPOLLIN, job_readable, job, &job->source);
+}
+
+int staging_take(struct loop *loop, int dev_fd, const struct staging_left *left,
+		 struct staging **ret_staging)
+{
+	struct staging *staging = staging_alloc(loop, dev_fd);
+	int r = 0;
+
+	if (!staging)
+		return -ENOMEM;
+	if (left->keeper_pid > 0) {
+		staging->keeper_pid = left->keeper_pid;
+		staging->keeper_fd = left->keeper_fd;
+		r = loop_child_add(loop, left->keeper_pid, keeper_ended, staging, &staging->keeper);
+	}
+	for (size_t i = 0; r == 0 && i < left->job_count; i++)
+		r = job_take(staging, &left->jobs[i]);
+	if (r == 0)
+		*ret_staging = staging;
+	return r;
 }
 
 int staging_mount_start(struct staging *staging, const struct staging_mount *what,

@@ -3,6 +3,12 @@
 
 #include "staging/staging.h"
 
+/*
+ * A keeper may be asked by a program that was installed later: to be raised whenever something of
+ * this file means something else.
+ */
+#define STAGING_PROTOCOL 1
+
 enum staging_work {
 	STAGING_MOUNT,
 	STAGING_UMOUNT,

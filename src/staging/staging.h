@@ -20,6 +20,32 @@ struct staging;
  */
 int staging_new(struct loop *loop, int dev_fd, struct staging **ret_staging);
 /*
+ * The keeper and the children that nobody waits for any more, over execve(2) of the program that
+ * has started them. jobs is to be freed; all fds stay staging's.
+ */
+struct staging_left {
+	pid_t keeper_pid; /* 0: there is none */
+	int keeper_fd;
+	struct staging_left_job {
+		uint32_t id;
+		uint32_t work; /* enum staging_work */
+		int sock;
+		int pidfd;    /* -EBADF: it has not told */
+		bool expired; /* its deadline has passed */
+	} * jobs;
+	size_t job_count;
+};
+/* What the next program has to agree on with the keeper: a line of text. Pure. */
+void staging_protocol(char *ret_text, size_t size);
+/* Whether somebody waits for a child. */
+bool staging_busy(const struct staging *staging);
+/* Returns 0 or -ENOMEM. */
+int staging_leave(const struct staging *staging, struct staging_left *ret_left);
+/* Instead of staging_new(). Takes the fds over if it succeeds. Returns 0 or -errno. */
+int staging_take(struct loop *loop, int dev_fd, const struct staging_left *left,
+		 struct staging **ret_staging);
+
+/*
  * Kills the keeper; what is still mounted goes with the namespace. fn of running jobs is not
  * called any more. Accepts NULL, returns NULL.
  */

@@ -256,7 +256,7 @@ def test_eject_is_not_for_everybody(stick):
 def test_no_daemon(hotplugfs, work):
     """No daemon on the socket: one clear line that names it, exit 1."""
     address = os.path.join(work, "nobody.sock")
-    for command in (["list"], ["wait", "X"], ["eject", "X"], ["monitor"]):
+    for command in (["list"], ["wait", "X"], ["eject", "X"], ["monitor"], ["upgrade"]):
         result = hotplugfs(*command, "--socket", address)
         assert result.returncode == 1 and address in result.stderr
         assert len(result.stderr.splitlines()) == 1 and result.stdout == ""

@@ -41,6 +41,8 @@ static void test_commands(void **state)
 	assert_string_equal(request.name, "BACKUP");
 	assert_int_equal(parse_text("{\"command\":\"monitor\",\"future\":[1,2]}"), 0);
 	assert_int_equal(request.command, CONTROL_MONITOR);
+	assert_int_equal(parse_text("{\"command\":\"upgrade\"}"), 0);
+	assert_int_equal(request.command, CONTROL_UPGRADE);
 	assert_int_equal(parse_text("{\"command\":\"eject\",\"name\":\"A\",\"force\":true}"), 0);
 	assert_true(request.force);
 	assert_int_equal(parse_text("{\"command\":\"eject\",\"name\":\"\\u00e9\",\"force\":false}"),

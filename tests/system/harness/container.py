@@ -27,6 +27,7 @@ class Run:
         """before: a command line that starts ours; mountpoint: made by that, None: by us; start:
         False if somebody else is to start self.command; popen: more for subprocess.Popen. COMMAND
         finds the view by $MEDIA."""
+        self.binary = binary
         self.work = work
         self.media = mountpoint or os.path.join(work, "media")
         self.out_path, self.err_path = os.path.join(work, "out"), os.path.join(work, "err")
@@ -41,14 +42,14 @@ class Run:
         self.command = [*before, *own]
         self.popen = popen
         if start:
-            self._start()
+            self.start()
 
     def places(self):
         """Options for files of the daemon itself."""
         return ["--socket", os.path.join(self.work, "control.sock"),
                 "--state-dir", os.path.join(self.work, "state")]
 
-    def _start(self):
+    def start(self):
         popen = self.popen
         before_exec = popen.pop("preexec_fn", None)
         popen.setdefault("stdin", subprocess.DEVNULL)
@@ -63,6 +64,7 @@ class Run:
         with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
             popen = {"stdout": out, "stderr": err, **popen}
             self.process = subprocess.Popen(self.command, preexec_fn=prepare, **popen)
+        return self
 
     def out(self):
         with open(self.out_path, encoding="utf-8", errors="replace") as out:

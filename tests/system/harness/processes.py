@@ -65,6 +65,14 @@ def threads(pid):
     return 0
 
 
+def waits(pid, task):
+    """Whether a thread waits for a device; not when it has ended."""
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/task/{task}/stat", encoding="utf-8", errors="replace") as stat:
+            return stat.read().rpartition(")")[2].split()[0] == "D"
+    return False
+
+
 def private_memory(pid):
     """Bytes that only this process uses and has written to."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
