@@ -131,3 +131,19 @@ def test_containerfile(request):
     needed = {name for name in owners.split() if name not in base and "san" not in name}
     assert installed == needed
     assert not re.search(r"\b(gcc|clang|meson|\S+-dev)\b", image)
+
+
+@pytest.mark.slow
+def test_image_size(checkout, request, work):
+    """What the image has more than its base is less than 5 MiB: the program, the libraries that the
+    base does not have, and what apt and useradd write down, which was 1 MiB."""
+    base = {"libblkid1", "libcap-ng0", "libseccomp2", "libudev1"}
+    with open(os.path.join(checkout, "examples/container/Containerfile"), encoding="utf-8") as file:
+        image = file.read().rpartition("FROM ")[2]
+    packages = set(re.findall(r"\blib[\w-]+\d\b", image)) - base
+    sizes = sh("dpkg-query -W -f '${Installed-Size}\n' \"$@\"", *packages).split()
+    program = os.path.join(work, "hotplugfs")
+    sh("strip -o $1 $2", program, request.config.option.hotplugfs)
+    more = os.path.getsize(program) + 1024 * sum(map(int, sizes)) + (1 << 20)
+    print(f"{more / (1 << 20):.2f} MiB")
+    assert more <= 5 << 20
