@@ -15,6 +15,15 @@
 #define STOPPED_US 5000
 #define OFF_US	   1000000
 
+#define CPUS_EVERY 256 /* the affinity may be changed from outside */
+
+static bool has_one_cpu(void)
+{
+	cpu_set_t cpus;
+
+	return sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) == 1;
+}
+
 static bool readable(int fd)
 {
 	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
@@ -28,7 +37,9 @@ void spin_begin(struct spin *spin, int fd)
 	uint64_t before;
 
 	spin->began_us = now;
-	if (now < spin->off_until_us)
+	if (spin->begun++ % CPUS_EVERY == 0)
+		spin->one_cpu = has_one_cpu();
+	if (spin->one_cpu || now < spin->off_until_us)
 		return;
 	while (now - spin->began_us < spin->limit_us && !readable(fd)) {
 		(void)sched_yield();

@@ -13,6 +13,8 @@
 /* One thread's own. Zeroed: it sleeps at once. */
 struct spin {
 	uint32_t limit_us; /* how long to look */
+	uint32_t begun;	   /* how often, to look at the CPUs now and then */
+	bool one_cpu;	   /* whoever sends the next request needs the CPU that we would use */
 	uint64_t began_us;
 	uint64_t off_until_us; /* the CPU is not ours to use up */
 };

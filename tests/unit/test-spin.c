@@ -1,4 +1,5 @@
 /* A reader looks before it sleeps while that pays, and stops when it does not. */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -95,6 +96,23 @@ static void test_off(void **state)
 	request(&spin, ends, 0);
 }
 
+/* With one CPU it does not look either, as it would be in the way. */
+static void test_one_cpu(void **state)
+{
+	struct spin spin = {.limit_us = UINT32_MAX};
+	const struct pipe_ends *ends = *state;
+	cpu_set_t before;
+	cpu_set_t one;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	spin_begin(&spin, ends->read_end);
+	assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+	request(&spin, ends, 0);
+}
+
 /* What is there ends the look, and is left there. */
 static void test_leaves_it(void **state)
 {
@@ -111,6 +129,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_looks_when_it_pays, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gives_up, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_off, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_one_cpu, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_leaves_it, set_up, tear_down),
 	};
 
