@@ -52,6 +52,7 @@ void broker_check_ready(struct broker *b)
 void broker_server_ready(struct broker *b)
 {
 	takeover_ready(b);
+	keep_start(b);
 	if (b->phase != BROKER_STARTING)
 		return;
 	b->phase = BROKER_COLD;
@@ -88,6 +89,8 @@ static void on_signal(const struct signalfd_siginfo *info, void *data)
 			reload_config(b);
 	} else if (info->ssi_signo == SIGUSR2) {
 		upgrade_begin(b);
+	} else if (info->ssi_signo == SIGUSR1 && keep_leave(b)) {
+		log_debug("ending without the view");
 	} else if (info->ssi_signo != SIGCHLD) {
 		log_info("ending");
 		shutdown_begin(b, 0);
@@ -109,6 +112,7 @@ static int start_signals(struct broker *b)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
 	sigaddset(&set, SIGUSR2);
 	sigaddset(&set, SIGRTMIN + 3); /* what systemd in a container is stopped with */
 	if (becomes_reaper(b))
@@ -166,7 +170,7 @@ static int start_control(struct broker *b)
 	const char *path = b->config->socket_path;
 	int r;
 
-	if (b->handover)
+	if (b->handover && !b->stored)
 		return failed("take over the control socket", takeover_control(b));
 	r = control_new(b->loop, path, commands_request, b, &b->control);
 	if (r == -EADDRINUSE)
@@ -292,7 +296,7 @@ static void free_media(struct broker *b)
 /* The connection is closed first, so that unmounting cannot wait for anybody. */
 static void stop(struct broker *b)
 {
-	bool mounted = b->server;
+	bool mounted = b->server && !b->left;
 
 	workload_free(b->workload);
 	control_free(b->control);
@@ -305,6 +309,7 @@ static void stop(struct broker *b)
 	guard_free(b->guard);
 	free_media(b);
 	drives_free(b);
+	handover_free(b->handover);
 	staging_free(b->staging);
 	names_free(b->names);
 	loop_timer_remove(b->ready_timer);

@@ -34,6 +34,7 @@ enum broker_takeover {
 };
 
 struct handover;
+struct keep;
 struct shutdown;
 struct upgrade;
 
@@ -55,13 +56,17 @@ struct broker {
 	struct control *control; /* NULL once the daemon ends */
 	struct watch *watch;
 	struct udev_source *udev;
-	struct shutdown *shutdown;     /* NULL until the daemon ends */
-	struct workload *workload;     /* COMMAND; NULL: there is none */
-	struct guard *guard;	       /* only with a workload */
-	int lost;		       /* -errno: the view is gone, COMMAND is to end */
-	struct upgrade *upgrade;       /* while another program is to take over */
-	struct handover *handover;     /* until takeover_commit() */
-	int record_fd;		       /* of handover */
+	struct shutdown *shutdown; /* NULL until the daemon ends */
+	struct workload *workload; /* COMMAND; NULL: there is none */
+	struct guard *guard;	   /* only with a workload */
+	int lost;		   /* -errno: the view is gone, COMMAND is to end */
+	struct upgrade *upgrade;   /* while another program is to take over */
+	struct handover *handover; /* until takeover_commit() */
+	bool stored;	   /* handover is from the service manager, and no process is left */
+	bool left;	   /* the view is the service manager's */
+	uint64_t sequence; /* of the last record that was kept by an earlier program */
+	struct keep *keep; /* NULL: nothing is kept */
+	int record_fd;	   /* of handover */
 	enum broker_takeover takeover; /* until that has been told */
 	int events_fd;		       /* an inherited socket of events, of watch; or -EBADF */
 
@@ -149,6 +154,8 @@ void storage_mount_wanted(struct broker *b, struct medium *m);
 /* Sets the state that follows from the counts, and arms the sync. */
 void storage_settle(struct broker *b, struct medium *m);
 int storage_sync(struct broker *b, struct medium *m);
+/* What an earlier program may have left mounted: MEDIUM_MOUNTING until it is known. */
+void storage_find(struct broker *b, struct medium *m);
 /* A new server knows nothing of the filesystem. */
 void storage_resend(struct broker *b, struct medium *m);
 /* Takes space from a result that knows it. */
@@ -215,6 +222,29 @@ void running_lost(struct broker *b, int err);
 void upgrade_begin(struct broker *b);
 /* The daemon ends: there is nothing to take over. */
 void upgrade_cancel(struct broker *b);
+/*
+ * Whether there is something that the next program could not go on with, and what; or a request
+ * hangs on its device: the server could not be killed, and nobody would serve the other media.
+ */
+bool upgrade_in_flight(struct broker *b, char *ret_why, size_t size);
+/* What every record has. Returns 0 or -errno. */
+int upgrade_leave_facts(struct broker *b, struct handover *h);
+
+/* keep.c: what the service manager keeps; each does nothing where it keeps nothing */
+
+#define KEEP_PREFIX "hotplugfs-" /* of the descriptors' names */
+/* The server is ready. */
+void keep_start(struct broker *b);
+/* Something changed that the next start has to know. */
+void keep_changed(struct broker *b);
+/* The daemon ends, and the view with it. */
+void keep_forget(struct broker *b);
+/* The same before there is anything else. */
+void keep_forget_all(void);
+/* For the next program in this process. */
+uint64_t keep_sequence(const struct broker *b);
+/* The daemon ends, the view does not. Returns false if that cannot be. */
+bool keep_leave(struct broker *b);
 
 /* takeover.c: this program takes the place of another one; each returns 0 or -errno */
 
@@ -235,6 +265,13 @@ void takeover_ready(struct broker *b);
 struct name_record;
 int takeover_job_pack(const struct staging_left_job *job, struct json_object *into);
 int takeover_name_pack(const struct name_record *record, struct json_object *into);
+
+/* restart.c: what the service manager has kept is taken back */
+
+/* Sets handover, mountpoint and stored if there is something. Returns 0 or -errno. */
+int restart_begin(struct broker *b);
+/* Once there is a loop to come back to: finds out what is mounted, removes names that are to go. */
+void restart_find(struct broker *b);
 
 /* shutdown.c */
 

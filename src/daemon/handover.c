@@ -18,16 +18,14 @@
 #define FIELD(kind, member) RECORD_FIELD(struct handover, RECORD_##kind, #member, member)
 
 static const struct record_field fields[] = {
-	FIELD(TEXT, version),	       FIELD(TEXT, program),
-	FIELD(TEXT, mountpoint),       FIELD(TEXT, state),
-	FIELD(TEXT, staging),	       FIELD(BOOL, passthrough),
-	FIELD(NUMBER, fuse_fd),	       FIELD(NUMBER, nodes_fd),
-	FIELD(NUMBER, files_fd),       FIELD(NUMBER, link_fd),
-	FIELD(NUMBER, server_pid),     FIELD(NUMBER, keeper_fd),
-	FIELD(NUMBER, keeper_pid),     FIELD(NUMBER, guard_pid),
-	FIELD(NUMBER, workload_pid),   FIELD(NUMBER, workload_state),
-	FIELD(NUMBER, workload_place), FIELD(NUMBER, events_fd),
-	FIELD(NUMBER, program_fd),     FIELD(NUMBER, last_id),
+	FIELD(TEXT, version),	       FIELD(TEXT, program),	    FIELD(TEXT, mountpoint),
+	FIELD(TEXT, operand),	       FIELD(NUMBER, sequence),	    FIELD(TEXT, state),
+	FIELD(TEXT, staging),	       FIELD(BOOL, passthrough),    FIELD(NUMBER, fuse_fd),
+	FIELD(NUMBER, nodes_fd),       FIELD(NUMBER, files_fd),	    FIELD(NUMBER, link_fd),
+	FIELD(NUMBER, server_pid),     FIELD(NUMBER, keeper_fd),    FIELD(NUMBER, keeper_pid),
+	FIELD(NUMBER, guard_pid),      FIELD(NUMBER, workload_pid), FIELD(NUMBER, workload_state),
+	FIELD(NUMBER, workload_place), FIELD(NUMBER, events_fd),    FIELD(NUMBER, program_fd),
+	FIELD(NUMBER, last_id),
 };
 
 static const struct {
@@ -67,6 +65,7 @@ int handover_new(struct handover **ret_handover)
 
 	if (!h)
 		return -ENOMEM;
+	h->namespace_fd = -EBADF;
 	h->record = json_object_new_object();
 	if (!h->record)
 		return -ENOMEM;
@@ -111,13 +110,18 @@ static int write_all(int fd, const char *data, size_t size)
 	return 0;
 }
 
+int handover_pack(struct handover *h)
+{
+	return record_pack(fields, ARRAY_SIZE(fields), h, h->record);
+}
+
 int handover_write(struct handover *h)
 {
 	_cleanup_close_ int fd = -EBADF;
 	char header[HEADER_MAX];
 	const char *text;
 	size_t len;
-	int r = record_pack(fields, ARRAY_SIZE(fields), h, h->record);
+	int r = handover_pack(h);
 
 	if (r < 0)
 		return r;
@@ -258,6 +262,7 @@ int handover_read(int fd, struct handover **ret_handover, char *error, size_t er
 	if (n < 0)
 		return refuse((int)n, error, error_size,
 			      "cannot read the record: ", strerror((int)-n));
+	h->namespace_fd = -EBADF;
 	r = take(h, text, (size_t)n, error, error_size);
 	if (r < 0)
 		return r;

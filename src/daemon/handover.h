@@ -35,6 +35,8 @@ struct handover {
 	char version[32];	   /* of the program that wrote it */
 	char program[PATH_MAX];	   /* where it is executed from */
 	char mountpoint[PATH_MAX]; /* of the view */
+	char operand[PATH_MAX];	   /* the same, as it was given */
+	uint64_t sequence;	   /* of records that the service manager keeps */
 	char state[192];	   /* layout of the server's memfd: server_state_layout() */
 	char staging[32];	   /* what the keeper understands: staging_protocol() */
 	bool passthrough;	   /* of the connection */
@@ -55,6 +57,7 @@ struct handover {
 	int32_t events_fd;	/* an inherited socket of events, or -EBADF */
 	int32_t program_fd;	/* the program that wrote it, to go back to */
 	uint32_t last_id;	/* of the registry */
+	int namespace_fd;	/* not in the record: kept by the service manager, or -EBADF */
 
 	struct json_object *record;  /* all of it; the parts that have no member above: */
 	struct json_object *argv;    /* array of texts: the command line of who wrote it */
@@ -86,6 +89,9 @@ int handover_leave_medium(struct handover *handover, const struct medium *medium
  */
 int handover_take_medium(struct json_object *object, struct medium *medium, char *error,
 			 size_t error_size);
+
+/* Puts all members into the record, as handover_write() does. Returns 0 or -ENOMEM. */
+int handover_pack(struct handover *handover);
 
 /* Writes the record to a new memfd, which is closed on exec. Returns the fd or -errno. */
 int handover_write(struct handover *handover);

@@ -97,6 +97,7 @@ struct medium {
 	int root_fd;		 /* O_PATH, as long as the server may use it; else -EBADF */
 	enum medium_purpose purpose;
 	enum medium_step step;
+	bool seeking;	  /* MOUNTING: whether it is mounted is being found out */
 	bool wanted;	  /* requests wait for the mount */
 	bool eject_asked; /* as soon as the running job is done */
 	bool eject_force;

@@ -12,8 +12,8 @@
 
 #define VIEW_SOURCE "hotplugfs"
 
-/* realpath(3) of what may be a dead mount: only the directory above it is resolved. */
-static int resolve(const char *path, char **ret_path)
+/* Only the directory above it is resolved; the last part is looked at by nobody. */
+static int resolve_above(const char *path, char **ret_path)
 {
 	_cleanup_free_ char *above = NULL;
 	_cleanup_free_ char *copy = strdup(path);
@@ -23,11 +23,6 @@ static int resolve(const char *path, char **ret_path)
 
 	if (!copy || !last_copy)
 		return -ENOMEM;
-	*ret_path = realpath(path, NULL);
-	if (*ret_path)
-		return 0;
-	if (errno != ENOTCONN && errno != EIO)
-		return -errno;
 	last = basename(last_copy);
 	above = realpath(dirname(copy), NULL);
 	if (!above)
@@ -36,6 +31,15 @@ static int resolve(const char *path, char **ret_path)
 		return -ENOMEM;
 	*ret_path = whole;
 	return 0;
+}
+
+/* realpath(3) of what may be a dead mount. */
+static int resolve(const char *path, char **ret_path)
+{
+	*ret_path = realpath(path, NULL);
+	if (*ret_path)
+		return 0;
+	return errno == ENOTCONN || errno == EIO ? resolve_above(path, ret_path) : -errno;
 }
 
 /* In mountinfo space, tab, newline and backslash are written as three octal digits. */
@@ -206,4 +210,17 @@ int mountpoint_unmount(const char *path)
 	if (errno == EBUSY && umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
 		return 0;
 	return errno == EINVAL ? 0 : -errno;
+}
+
+int mountpoint_discard(const char *path)
+{
+	_cleanup_free_ char *real = NULL;
+	int r = resolve_above(path, &real);
+
+	/* MNT_FORCE aborts the connection (fuse_umount_begin), so that nothing waits for a server
+	 */
+	while (r == 0 && is_view(real))
+		if (umount2(real, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+			r = -errno;
+	return r;
 }

@@ -29,5 +29,11 @@ int mountpoint_readahead(const char *path, int sysfs_fd, unsigned kib);
 /* Blocks until the server has taken what is unwritten: for a child. Returns 0 or -errno. */
 int mountpoint_sync(const char *path);
 
+/*
+ * Takes away a view that nobody serves, without asking it anything: whoever uses it gets ENOTCONN.
+ * Returns 0, also if there is none, or -errno.
+ */
+int mountpoint_discard(const char *path);
+
 /* Unmounts; lazily if it is in use. May wait for the server. Returns 0 or -errno. */
 int mountpoint_unmount(const char *path);

@@ -22,23 +22,59 @@ static int address(const char *text, struct sockaddr_un *ret_sun, socklen_t *ret
 	return 0;
 }
 
-int notify_send(const char *state)
+bool notify_wanted(void)
 {
-	_cleanup_close_ int fd = -EBADF;
 	const char *path = getenv("NOTIFY_SOCKET");
+
+	return path && *path;
+}
+
+static int send_to(int sock, const struct sockaddr_un *sun, socklen_t len, const char *state,
+		   int fd, int flags)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec iov = {.iov_base = (char *)state, .iov_len = strlen(state)};
+	struct msghdr message = {
+		.msg_name = (void *)sun, .msg_namelen = len, .msg_iov = &iov, .msg_iovlen = 1};
+
+	if (fd >= 0) {
+		message.msg_control = control.bytes;
+		message.msg_controllen = sizeof(control.bytes);
+		control.align = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
+						 .cmsg_type = SCM_RIGHTS,
+						 .cmsg_len = CMSG_LEN(sizeof(int))};
+		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), &fd, sizeof(fd));
+	}
+	return sendmsg(sock, &message, MSG_NOSIGNAL | flags) < 0 ? -errno : 0;
+}
+
+static int tell(const char *state, int fd, int flags)
+{
+	_cleanup_close_ int sock = -EBADF;
 	struct sockaddr_un sun;
 	socklen_t len;
 	int r;
 
-	if (!path || !*path)
+	if (!notify_wanted())
 		return 0;
-	r = address(path, &sun, &len);
+	r = address(getenv("NOTIFY_SOCKET"), &sun, &len);
 	if (r < 0)
 		return r;
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
+	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (sock < 0)
 		return -errno;
-	if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&sun, len) < 0)
-		return -errno;
-	return 0;
+	return send_to(sock, &sun, len, state, fd, flags);
+}
+
+int notify_send(const char *state)
+{
+	return tell(state, -EBADF, 0);
+}
+
+int notify_send_fd(const char *state, int fd)
+{
+	return tell(state, fd, MSG_DONTWAIT);
 }

@@ -159,6 +159,7 @@ void shutdown_begin(struct broker *b, int code)
 	}
 	b->phase = BROKER_ENDING;
 	upgrade_cancel(b);
+	keep_forget(b);
 	b->shutdown->code = code;
 	(void)notify_send("STOPPING=1");
 	stop_sources(b);

@@ -158,6 +158,7 @@ void storage_want_mount(struct broker *b, struct medium *m)
 		storage_mount_wanted(b, m);
 		return;
 	case MEDIUM_MOUNTING:
+		m->wanted = m->seeking;
 		return;
 	case MEDIUM_CLEAN:
 	case MEDIUM_BUSY:
@@ -173,6 +174,52 @@ void storage_want_mount(struct broker *b, struct medium *m)
 		refuse_root(b, m, -ENODEV);
 		return;
 	}
+}
+
+static void not_mounted(struct broker *b, struct medium *m)
+{
+	medium_set_state(m, MEDIUM_FAILED);
+	medium_set_state(m, MEDIUM_IDLE);
+	visibility_update(b, m);
+	reconcile_put_off(b, m);
+	storage_mount_wanted(b, m);
+}
+
+/* What was written before may not have been synced. */
+static void found(const struct staging_result *result, void *data)
+{
+	struct medium *m = data;
+	struct broker *b = m->broker;
+
+	m->job = NULL;
+	m->seeking = false;
+	if (result->err < 0) {
+		log_debug("%s is not mounted: %s", m->dev.kname, errno_name(-result->err));
+		not_mounted(b, m);
+	} else {
+		m->wanted = false;
+		m->root_fd = result->root_fd;
+		m->read_only = result->read_only;
+		m->written = !m->read_only;
+		storage_take_space(m, result);
+		log_debug("%s is still mounted", m->dev.kname);
+		medium_set_state(m, medium_mounted_state(m));
+		give_root(b, m);
+		storage_settle(b, m);
+		visibility_update(b, m);
+	}
+	if (b->phase == BROKER_ENDING)
+		closing_for_exit(b, m);
+	else if (m->eject_asked)
+		closing_start(b, m, m->eject_force ? MEDIUM_CLOSE_EJECT_FORCE : MEDIUM_CLOSE_EJECT);
+}
+
+void storage_find(struct broker *b, struct medium *m)
+{
+	m->seeking = true;
+	if (staging_find_start(b->staging, m->id, b->config->mount_timeout_ms, found, m, &m->job) <
+	    0)
+		not_mounted(b, m);
 }
 
 static void sync_due(void *data)

@@ -30,6 +30,7 @@ struct supervisor {
 	int nodes_fd;
 	int fdstore;  /* the end that keeps the open files of the last server started */
 	int sock;     /* -EBADF: no server, or it has closed its end */
+	bool again;   /* the first server goes on from another one\'s state */
 	int old_link; /* with a server that another program has started, or -EBADF */
 	pid_t pid;
 	struct loop_child *child;
@@ -312,7 +313,8 @@ int supervisor_take(struct loop *loop, const struct supervisor_args *args,
 
 	if (!s)
 		return -ENOMEM;
-	r = loop_child_add(loop, left->pid, process_ended, s, &s->child);
+	s->again = true;
+	r = left->pid > 0 ? loop_child_add(loop, left->pid, process_ended, s, &s->child) : 0;
 	if (r < 0) {
 		free(s);
 		return r;
@@ -345,7 +347,7 @@ struct supervisor *supervisor_free(struct supervisor *s)
 int supervisor_start(struct supervisor *s)
 {
 	if (s->old_link < 0)
-		return server_start(s, false);
+		return server_start(s, s->again);
 	return kill(s->pid, SIGKILL) < 0 ? -errno : 0;
 }
 

@@ -52,7 +52,8 @@ struct supervisor_left {
 void supervisor_leave(const struct supervisor *supervisor, struct supervisor_left *ret_left);
 /*
  * Instead of supervisor_new(). args->fuse_fd means nothing. Takes the fds over if it succeeds.
- * supervisor_start() then puts another server in the place of this one. Returns 0 or -errno.
+ * supervisor_start() then puts another server in the place of this one (pid 0: it has ended, and
+ * the fds of its link and its files are -EBADF). Returns 0 or -errno.
  */
 int supervisor_take(struct loop *loop, const struct supervisor_args *args,
 		    const struct supervisor_events *events, const struct supervisor_left *left,

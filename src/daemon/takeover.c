@@ -56,7 +56,7 @@ int takeover_begin(struct broker *b)
 	int r;
 
 	if (!number)
-		return 0;
+		return restart_begin(b);
 	fd = strtol(number, &end, 10);
 	r = *end || fd <= STDERR_FILENO
 		    ? -EINVAL
@@ -70,6 +70,7 @@ int takeover_begin(struct broker *b)
 	}
 	b->record_fd = (int)fd;
 	b->passthrough = b->handover->passthrough;
+	b->sequence = b->handover->sequence;
 	free(b->program);
 	b->program = strdup(b->handover->program);
 	b->mountpoint = strdup(b->handover->mountpoint);
@@ -113,8 +114,11 @@ int takeover_staging(struct broker *b)
 {
 	const struct handover *h = b->handover;
 	struct staging_left left = {.keeper_fd = h->keeper_fd, .keeper_pid = h->keeper_pid};
-	int r = read_jobs(h, &left);
+	int r;
 
+	if (b->stored)
+		return staging_join(b->loop, b->dev_fd, h->namespace_fd, &b->staging);
+	r = read_jobs(h, &left);
 	if (r == 0)
 		r = staging_take(b->loop, b->dev_fd, &left, &b->staging);
 	free(left.jobs);
@@ -146,6 +150,9 @@ static int take_medium(struct broker *b, struct json_object *object)
 	if (r < 0)
 		return r;
 	m->broker = b;
+	if (b->stored && m->view == MEDIUM_VISIBLE &&
+	    (m->state == MEDIUM_IDLE || m->state == MEDIUM_FAILED))
+		m->state = MEDIUM_MOUNTING; /* until restart_find() knows it better */
 	return *m->name ? names_hold(b->names, m->base, medium_identity(m).text, m->name) : 0;
 }
 
@@ -184,16 +191,21 @@ void takeover_commit(struct broker *b)
 	if (r < 0)
 		log_warning("cannot look for the children of the program that was here: %s",
 			    strerror(-r));
-	b->takeover = getenv(HANDOVER_RETURNED) ? TAKEOVER_RETURNED : TAKEOVER_DONE;
+	if (!b->stored)
+		b->takeover = getenv(HANDOVER_RETURNED) ? TAKEOVER_RETURNED : TAKEOVER_DONE;
 	log_info("hotplugfs " HOTPLUGFS_VERSION " goes on where %s was",
 		 QUOTE(b->handover->version));
 	(void)handover_set_cloexec(b->handover, true);
+	close_fd(b->handover->namespace_fd);
 	close_fd(b->handover->program_fd);
 	b->record_fd = close_fd(b->record_fd);
 	b->handover = handover_free(b->handover);
 	(void)unsetenv(HANDOVER_VARIABLE);
 	(void)unsetenv(HANDOVER_RETURNED);
-	b->phase = BROKER_SERVING;
+	if (b->stored)
+		restart_find(b);
+	else
+		b->phase = BROKER_SERVING;
 }
 
 void takeover_ready(struct broker *b)

@@ -183,16 +183,25 @@ static void leave_workload(const struct broker *b, struct handover *h)
 	h->workload_place = left.place;
 }
 
-static int leave_all(struct broker *b, struct handover *h)
+int upgrade_leave_facts(struct broker *b, struct handover *h)
 {
 	int r = handover_leave_command_line(h);
 
 	(void)STR_COPY(h->version, HOTPLUGFS_VERSION);
-	(void)STR_COPY(h->program, b->program);
+	(void)STR_COPY(h->program, b->program ? b->program : "");
 	(void)STR_COPY(h->mountpoint, b->mountpoint);
+	(void)STR_COPY(h->operand, b->args->mountpoint);
 	server_state_layout(h->state, sizeof(h->state));
 	staging_protocol(h->staging, sizeof(h->staging));
 	h->passthrough = b->passthrough;
+	h->sequence = keep_sequence(b);
+	return r == 0 ? names_each_record(b->names, leave_name, h) : r;
+}
+
+static int leave_all(struct broker *b, struct handover *h)
+{
+	int r = upgrade_leave_facts(b, h);
+
 	h->events_fd = b->events_fd;
 	leave_workload(b, h);
 	if (r == 0)
@@ -275,7 +284,7 @@ static void hand_over(struct broker *b)
  * Whether there is something that the next program could not go on with; or a request hangs on its
  * device: the server could not be killed, and until then nobody would serve the other media.
  */
-static bool is_in_flight(struct broker *b, char *ret_why, size_t size)
+bool upgrade_in_flight(struct broker *b, char *ret_why, size_t size)
 {
 	struct supervisor_left server;
 	const char *why = NULL;
@@ -303,7 +312,7 @@ static void settle(void *data)
 	int r;
 
 	u->timer = loop_timer_remove(u->timer);
-	if (!is_in_flight(b, why, sizeof(why))) {
+	if (!upgrade_in_flight(b, why, sizeof(why))) {
 		hand_over(b);
 		return;
 	}

@@ -62,6 +62,7 @@ static bool is_known_to_server(const struct medium *m)
 void visibility_update(struct broker *b, struct medium *m)
 {
 	m->update_pending = false;
+	keep_changed(b);
 	if (is_known_to_server(m))
 		send_info(b, m, LINK_UPDATE);
 }
@@ -127,6 +128,7 @@ static void drop_name(struct broker *b, struct medium *m)
 	names_release(b->names, m->name);
 	m->name[0] = '\0';
 	m->view = MEDIUM_ABSENT;
+	keep_changed(b);
 }
 
 void visibility_added(struct broker *b, struct medium *m)
@@ -134,6 +136,7 @@ void visibility_added(struct broker *b, struct medium *m)
 	if (m->view != MEDIUM_ADDING)
 		return;
 	m->view = MEDIUM_APPEARING;
+	keep_changed(b);
 	if (announcer_queue(b->announcer, m->id, true, m->name) < 0)
 		drop_name(b, m);
 }
@@ -152,6 +155,7 @@ void visibility_hide(struct broker *b, struct medium *m)
 	}
 	m->view = MEDIUM_VANISHING;
 	m->rmdir_queued = false;
+	keep_changed(b);
 }
 
 /*

@@ -89,7 +89,7 @@ static void undo_late_mount(struct staging *staging, uint32_t id)
 static void job_done(struct staging_job *job, struct staging_result *result)
 {
 	struct staging *staging = job->staging;
-	bool late = job->work == STAGING_MOUNT && !job->fn;
+	bool late = (job->work == STAGING_MOUNT || job->work == STAGING_FIND) && !job->fn;
 	uint32_t id = job->id;
 
 	job_tell(job, result);
@@ -135,13 +135,13 @@ static void keeper_ended(pid_t pid, int status, void *data)
 }
 
 /* What was mounted before the keeper died is gone, except for fds that others still have. */
-static int keeper_ensure(struct staging *staging)
+static int keeper_ensure(struct staging *staging, int namespace_fd)
 {
 	int r;
 
 	if (staging->keeper)
 		return 0;
-	r = keeper_start(staging->dev_fd, &staging->keeper_pid, &staging->keeper_fd);
+	r = keeper_start(staging->dev_fd, namespace_fd, &staging->keeper_pid, &staging->keeper_fd);
 	if (r < 0)
 		return r;
 	return loop_child_add(staging->loop, staging->keeper_pid, keeper_ended, staging,
@@ -159,14 +159,14 @@ static struct staging *staging_alloc(struct loop *loop, int dev_fd)
 	return staging;
 }
 
-int staging_new(struct loop *loop, int dev_fd, struct staging **ret_staging)
+int staging_join(struct loop *loop, int dev_fd, int namespace_fd, struct staging **ret_staging)
 {
 	struct staging *staging = staging_alloc(loop, dev_fd);
 	int r;
 
 	if (!staging)
 		return -ENOMEM;
-	r = keeper_ensure(staging);
+	r = keeper_ensure(staging, namespace_fd);
 	if (r < 0) {
 		staging_free(staging);
 		return r;
@@ -185,6 +185,16 @@ struct staging *staging_free(struct staging *staging)
 	loop_child_forget(staging->keeper);
 	free(staging);
 	return NULL;
+}
+
+int staging_new(struct loop *loop, int dev_fd, struct staging **ret_staging)
+{
+	return staging_join(loop, dev_fd, -EBADF, ret_staging);
+}
+
+pid_t staging_keeper(const struct staging *staging)
+{
+	return staging->keeper ? staging->keeper_pid : 0;
 }
 
 /* Whether a child for this mount point passed its deadline and has still not ended. */
@@ -246,7 +256,7 @@ static int job_start(struct staging *staging, const struct staging_request *requ
 {
 	_cleanup_close_ int theirs = -EBADF;
 	struct staging_job *job = NULL;
-	int r = keeper_ensure(staging);
+	int r = keeper_ensure(staging, -EBADF);
 
 	if (r < 0)
 		return r;
@@ -312,7 +322,7 @@ static int job_take(struct staging *staging, const struct staging_left_job *left
 {
 	struct staging_job *job;
 
-	if (left->work > STAGING_ABANDON)
+	if (left->work > STAGING_FIND)
 		return -EBADMSG;
 	job = job_add(staging, (enum staging_work)left->work, left->id, left->sock);
 	if (!job)
@@ -379,6 +389,14 @@ int staging_sync_start(struct staging *staging, uint32_t id, uint64_t deadline_m
 
 	if (has_stuck_child(staging, id))
 		return -ETIMEDOUT;
+	return job_start(staging, &request, deadline_ms, fn, data, ret_job);
+}
+
+int staging_find_start(struct staging *staging, uint32_t id, uint64_t deadline_ms,
+		       staging_done_fn fn, void *data, struct staging_job **ret_job)
+{
+	struct staging_request request = {.work = STAGING_FIND, .id = id};
+
 	return job_start(staging, &request, deadline_ms, fn, data, ret_job);
 }
 

@@ -64,9 +64,9 @@ static void serve(int sock, int dev_fd)
 	}
 }
 
-static void keeper_main(int sock, int dev_fd, pid_t parent)
+static void keeper_main(int sock, int dev_fd, int namespace_fd, pid_t parent)
 {
-	int kept[] = {sock, dev_fd};
+	int kept[] = {sock, dev_fd, namespace_fd};
 	int r;
 
 	loop_signals_reset();
@@ -76,14 +76,15 @@ static void keeper_main(int sock, int dev_fd, pid_t parent)
 	(void)umask(0);
 	r = process_die_with(parent);
 	if (r == 0)
-		r = namespace_enter();
+		r = namespace_fd < 0 ? namespace_enter() : namespace_join(namespace_fd);
+	close_fd(namespace_fd); /* others may keep it, we are in it */
 	if (packet_send(sock, &r, sizeof(r), -EBADF) < 0 || r < 0)
 		_exit(1);
 	serve(sock, dev_fd);
 	_exit(0);
 }
 
-int keeper_start(int dev_fd, pid_t *ret_pid, int *ret_sock)
+int keeper_start(int dev_fd, int namespace_fd, pid_t *ret_pid, int *ret_sock)
 {
 	_cleanup_close_ int ours = -EBADF;
 	_cleanup_close_ int theirs = -EBADF;
@@ -101,7 +102,7 @@ int keeper_start(int dev_fd, pid_t *ret_pid, int *ret_sock)
 	if (pid < 0)
 		return -errno;
 	if (pid == 0)
-		keeper_main(theirs, dev_fd, parent);
+		keeper_main(theirs, dev_fd, namespace_fd, parent);
 	theirs = close_fd(theirs);
 	if (packet_receive(ours, &err, sizeof(err), &none) < 0 || err < 0) {
 		(void)waitpid(pid, NULL, 0);

@@ -57,3 +57,10 @@ int namespace_enter(void)
 		return r;
 	return chdir("/") < 0 ? -errno : 0;
 }
+
+int namespace_join(int fd)
+{
+	if (setns(fd, CLONE_NEWNS) < 0)
+		return -errno;
+	return chdir("/") < 0 ? -errno : 0;
+}

@@ -8,3 +8,6 @@
  * only mount is an empty tmpfs. Open fds still reach the old namespace. Returns 0 or -errno.
  */
 int namespace_enter(void);
+
+/* Moves it into one that was made so. Needs CAP_SYS_CHROOT. Returns 0 or -errno. */
+int namespace_join(int fd);

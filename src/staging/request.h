@@ -14,6 +14,7 @@ enum staging_work {
 	STAGING_UMOUNT,
 	STAGING_SYNC,
 	STAGING_ABANDON,
+	STAGING_FIND,
 };
 
 /* Parent -> keeper, one packet, with the child's end of the job's own socket pair beside it. */

@@ -20,6 +20,14 @@ struct staging;
  */
 int staging_new(struct loop *loop, int dev_fd, struct staging **ret_staging);
 /*
+ * The same in a namespace that another process has left (borrowed); see staging_find_start(). Needs
+ * CAP_SYS_CHROOT.
+ */
+int staging_join(struct loop *loop, int dev_fd, int namespace_fd, struct staging **ret_staging);
+/* The keeper, or 0. */
+pid_t staging_keeper(const struct staging *staging);
+
+/*
  * The keeper and the children that nobody waits for any more, over execve(2) of the program that
  * has started them. jobs is to be freed; all fds stay staging's.
  */
@@ -101,6 +109,12 @@ int staging_mount_start(struct staging *staging, const struct staging_mount *wha
 int staging_umount_start(struct staging *staging, uint32_t id, bool force, uint64_t deadline_ms,
 			 staging_done_fn fn, void *data, struct staging_job **ret_job);
 int staging_sync_start(struct staging *staging, uint32_t id, uint64_t deadline_ms,
+		       staging_done_fn fn, void *data, struct staging_job **ret_job);
+/*
+ * What is mounted for this id: -ENOENT if nothing is; else root_fd, read_only and the space. If it
+ * is not waited for, it is unmounted.
+ */
+int staging_find_start(struct staging *staging, uint32_t id, uint64_t deadline_ms,
 		       staging_done_fn fn, void *data, struct staging_job **ret_job);
 /* Shuts the filesystem down where it can (FS_IOC_SHUTDOWN, no flush), then a lazy unmount. */
 int staging_abandon_start(struct staging *staging, uint32_t id, bool shutdown, uint64_t deadline_ms,

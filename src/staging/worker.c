@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 
 #include "staging/mounter.h"
@@ -114,6 +115,21 @@ static void run_sync(const struct staging_request *request, struct staging_resul
 	worker_space(root, result);
 }
 
+/* For a program that does not know what an earlier one has left here. */
+static void run_find(const struct staging_request *request, struct staging_result *result)
+{
+	struct statfs st;
+
+	result->root_fd = open_root(request->id, O_PATH);
+	if (result->root_fd < 0 || fstatfs(result->root_fd, &st) < 0) {
+		result->err = result->root_fd < 0 ? result->root_fd : -errno;
+		result->root_fd = close_fd(result->root_fd);
+		return;
+	}
+	result->read_only = st.f_flags & ST_RDONLY;
+	worker_space(result->root_fd, result);
+}
+
 static void run_abandon(const struct staging_request *request, struct staging_result *result)
 {
 	if (request->shutdown)
@@ -125,6 +141,7 @@ static void (*const works[])(const struct staging_request *, struct staging_resu
 	[STAGING_UMOUNT] = run_umount,
 	[STAGING_SYNC] = run_sync,
 	[STAGING_ABANDON] = run_abandon,
+	[STAGING_FIND] = run_find,
 };
 
 void worker_run(const struct staging_request *request, int dev_fd,

@@ -150,10 +150,11 @@ def daemon(work, request, loopdev, zram):
     numbers = itertools.count()
     extra = ["--no-passthrough"] if request.config.option.no_passthrough else []
 
-    def factory(*devices, options=(), start=True, where=None, ready=True, **environment):
+    def factory(*devices, options=(), start=True, where=None, ready=True, kind=Daemon,
+                **environment):
         directory = where or os.path.join(work, f"daemon{next(numbers)}")
-        one = Daemon(request.config.option.hotplugfs, directory, devices, options, extra,
-                     **environment)
+        one = kind(request.config.option.hotplugfs, directory, devices, options, extra,
+                   **environment)
         marker = request.node.get_closest_marker("log_errors")
         one.allowed_errors = list(marker.args) if marker else []
         made.append(one)

@@ -1,0 +1,181 @@
+"""The service is restarted, or crashes, with a service manager that keeps its descriptors."""
+
+import os
+import random
+import re
+import signal
+import time
+
+import pytest
+
+from harness import kernel, processes
+from harness.programs import at_work
+from harness.service import Service
+from harness.wait import SLOWNESS, until
+
+RESTARTS = int(os.environ.get("TEST_RESTARTS", "6"))
+KINDS = ["restart", "crash"]
+
+
+@pytest.fixture
+def stick(daemon, loopdev):
+    disk = loopdev(label="STICK").plug()
+    return daemon(disk, kind=Service).wait_for("STICK"), disk
+
+
+def mount_id(path):
+    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        return [line.split()[0] for line in mounts if line.split()[4] == path]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("how", KINDS)
+def test_goes_on(stick, how):
+    """The same mount, disk and open files, served by processes that are all new."""
+    view, disk = stick
+    mount = mount_id(view.media)
+    os.mkdir(view.path("STICK", "d"))
+    with open(view.path("STICK", "d", "f"), "w+b", buffering=0) as file:
+        directory = os.open(view.path("STICK", "d"), os.O_RDONLY)
+        file.write(b"old ")
+        for _ in range(3):
+            before = view.pids()
+            getattr(view, how)()
+            assert not set(before) & set(view.pids())
+            file.write(b"new ")
+            assert view.names() == {"STICK"}
+        assert os.pread(file.fileno(), 99, 0) == b"old new new new "
+        assert os.listdir(directory) == ["f"]
+        os.close(directory)
+    assert mount_id(view.media) == mount and disk.mounted()
+    assert view.log().count('"STICK" mounted') == 1, "it was not unmounted in between"
+    view.wait_state("STICK", "clean", "idle")
+    view.eject_soon("STICK")
+    disk.unplug()
+    view.wait_for()
+    disk.wait_unplugged()
+
+
+@pytest.mark.parametrize("how", KINDS)
+def test_media_in_every_state(daemon, loopdev, how):
+    """Names and what was ejected stay; what was pulled or plugged meanwhile is noticed."""
+    disks = {label: loopdev(label=label) for label in ["IDLE", "USED", "EJECTED", "PULLED", "NEW"]}
+    twin = loopdev(label="USED")
+    for label in ["IDLE", "USED", "EJECTED", "PULLED"]:
+        disks[label].plug()
+    view = daemon(*disks.values(), twin, kind=Service)
+    view.wait_for("IDLE", "USED", "EJECTED", "PULLED")
+    twin.plug()
+    until("the twin has a name of its own", lambda: len(view.names()) == 5)
+    names = view.names() - {"EJECTED"}
+    for label in ["USED", "EJECTED", "PULLED"]:
+        os.listdir(view.path(label))
+    view.eject("EJECTED")
+    view.wait_for(*names)
+    before = {medium["name"]: medium for medium in view.list()}
+    getattr(view, how)()
+    view.wait_for(*names)
+    assert {medium["label"]: medium["state"] for medium in view.list("--all")
+            }["EJECTED"] == "ejected"
+    after = {medium["name"]: medium for medium in view.list()}
+    for name in names:
+        for what in ["uuid", "device", "driver", "size_bytes", "read_only", "passthrough"]:
+            assert after[name][what] == before[name][what], (name, what)
+    assert view.log().count('"IDLE" appeared') == 1
+    view.end(signal.SIGUSR1 if how == "restart" else signal.SIGKILL)
+    disks["PULLED"].pull()
+    disks["NEW"].plug()
+    view.start().wait_for(*names - {"PULLED"}, "NEW")
+    for label in ["USED", "NEW", "IDLE"]:
+        os.listdir(view.path(label))
+    disks["EJECTED"].unplug().plug()
+    view.wait_for(*names - {"PULLED"}, "NEW", "EJECTED")
+
+
+def test_upgraded_and_restarted(stick):
+    """Either after the other; the store does not grow."""
+    view, _ = stick
+    with open(view.path("STICK", "f"), "w+b", buffering=0) as file:
+        for how in ["restart", "crash", "restart"]:
+            for _ in range(2):
+                assert "has taken over" in view.client("upgrade").stdout
+            until("all is kept again", lambda: sorted(name for name, _ in view.store)[:3] == [
+                "hotplugfs-fuse", "hotplugfs-namespace", "hotplugfs-nodes"])
+            getattr(view, how)()
+            file.write(b"x")
+        assert os.pread(file.fileno(), 9, 0) == b"xxx"
+    until("there is one of each", lambda: len(view.store) == 4)
+
+
+@pytest.mark.parametrize("what", ["hotplugfs-fuse", "hotplugfs-nodes", "hotplugfs-namespace",
+                                  "hotplugfs-record", "damaged"])
+def test_not_all_is_there(stick, what):
+    """What cannot be used is thrown away, and the view is new: it never hangs."""
+    view, _ = stick
+    os.listdir(view.path("STICK"))
+    view.end(signal.SIGUSR1)
+    for name, fd in view.store[:]:
+        if name.startswith(what):
+            os.close(fd)
+            view.store.remove((name, fd))
+        elif what == "damaged" and "record" in name:
+            with open("/dev/zero", "rb") as zero:
+                os.dup2(zero.fileno(), fd)
+    view.start()
+    assert "cannot be used" in view.log()
+    view.wait_for("STICK")
+    until("the disk can be mounted again", lambda: os.listdir(view.path("STICK")), 15)
+    assert len(kernel.mounts_under(view.media)) == 1
+
+
+def test_another_place(stick, work):
+    """A service that is to serve another directory takes the old view away."""
+    view, _ = stick
+    old = view.media
+    os.listdir(view.path("STICK"))
+    view.end(signal.SIGUSR1)
+    view.media = view.command[-1] = os.path.join(work, "elsewhere")
+    os.mkdir(view.media)
+    view.start().wait_for("STICK")
+    assert kernel.mounts_under(old) == [] and os.listdir(old) == []
+
+
+def test_nobody_keeps_it(daemon, loopdev):
+    """Without a service manager SIGUSR1 is an end like any other."""
+    view = daemon(loopdev(label="STICK").plug()).wait_for("STICK")
+    os.listdir(view.path("STICK"))
+    view.stop(signal.SIGUSR1)
+
+
+class Usage:
+    """What a daemon uses: all of it is to be as it was."""
+
+    def __init__(self, view):
+        self.pids = len(view.pids())
+        self.files = sorted(re.sub(r"\d+", "N", file)
+                            for file in processes.open_files(view.process.pid))
+        self.mounts = len(kernel.mounts_under(view.media))
+        self.store = len(view.store)
+
+
+@pytest.mark.data
+@pytest.mark.deadline(120 + RESTARTS * 6)
+def test_programs_do_not_notice(stick, work):
+    """Programs at work while the service is restarted or killed; TEST_RESTARTS sets how often."""
+    view, disk = stick
+    rng = random.Random(RESTARTS)
+    os.listdir(view.path("STICK"))
+    view.restart()
+    before = Usage(view)
+    with at_work(view.path("STICK"), work) as programs:
+        for number in range(RESTARTS):
+            time.sleep(0.3 + rng.random() / 2)
+            getattr(view, KINDS[number % 2])()
+            programs.check()
+    for what in ["pids", "files", "mounts", "store"]:
+        until(f"as before: {what}",
+              lambda name=what: getattr(Usage(view), name) == getattr(before, name),
+              15 * SLOWNESS)
+    view.eject_soon("STICK")
+    disk.unplug()
+    view.wait_for()
