@@ -127,6 +127,8 @@ int restart_begin(struct broker *b)
 	char error[256] = "there is no record";
 	int r;
 
+	if (b->args->workload)
+		return 0; /* whose daemon keeps nothing */
 	collect(&kept);
 	if (kept.fuse < 0 && kept.record[0] < 0 && kept.record[1] < 0)
 		return 0;

@@ -74,7 +74,8 @@ def test_kubernetes_faults(example, path, value, told):
 
 def test_same_rights_everywhere(example, checkout):
     """README.md, the image, compose file, Quadlet unit, DaemonSet and service give the daemon the
-    same capabilities (to the service also what gives udev's socket a large queue)."""
+    same capabilities (to the service also what gives udev's socket a large queue, and what finds
+    the disks again after a restart)."""
     def listed(name):
         with open(os.path.join(checkout, name), encoding="utf-8") as file:
             lines = re.findall(r"--cap-add ([A-Z_,]+)", file.read())
@@ -92,7 +93,7 @@ def test_same_rights_everywhere(example, checkout):
     assert set(re.findall(r"\+(\w+)", bounding)) == {name.lower() for name in rights}
     service = unit.read(example("hotplugfs.service"))["Service"]
     assert {name.removeprefix("CAP_") for name in unit.words(service, "CapabilityBoundingSet")} == \
-        rights | {"NET_ADMIN"}
+        rights | {"NET_ADMIN", "SYS_CHROOT"}
 
 
 def test_service(machine, example, request):

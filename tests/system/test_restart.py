@@ -13,7 +13,7 @@ from harness.programs import at_work
 from harness.service import Service
 from harness.wait import SLOWNESS, until
 
-RESTARTS = int(os.environ.get("TEST_RESTARTS", "6"))
+RESTARTS = int(os.environ.get("TEST_RESTARTS", "4"))
 KINDS = ["restart", "crash"]
 
 

@@ -16,7 +16,7 @@ from harness.dying import DyingDisk
 from harness.programs import at_work, serving
 from harness.wait import SLOWNESS, until
 
-UPGRADES = int(os.environ.get("TEST_UPGRADES", "10"))
+UPGRADES = int(os.environ.get("TEST_UPGRADES", "6"))
 both = pytest.mark.parametrize("pid1", [False, True], ids=["child", "pid1"])
 
 
