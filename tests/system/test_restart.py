@@ -4,6 +4,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import time
 
 import pytest
@@ -179,3 +180,64 @@ def test_programs_do_not_notice(stick, work):
     view.eject_soon("STICK")
     disk.unplug()
     view.wait_for()
+
+
+SESSION = r"""
+import os, subprocess, time
+
+def show(what):
+    return subprocess.run(["systemctl", "show", "hotplugfs.service", "-P", what], text=True,
+                          stdout=subprocess.PIPE, check=True).stdout.strip()
+
+def mounts():
+    with open("/proc/self/mountinfo") as lines:
+        return [line.split()[0] for line in lines if line.split()[4] == "/run/hotplugfs/media"]
+
+with open("/run/hotplugfs/media/STICK/f", "w+b", buffering=0) as file:
+    mount = mounts()
+    assert len(mount) == 1
+    for how in ["restart", "crash", "restart"]:
+        pid = show("MainPID")
+        if how == "restart":
+            subprocess.run(["systemctl", "restart", "hotplugfs.service"], check=True)
+        else:
+            os.kill(int(pid), 9)
+        file.write(b"x")
+        while show("MainPID") in ("0", pid) or show("ActiveState") != "active":
+            time.sleep(0.1)
+        assert mounts() == mount and show("NFileDescriptorStore") == "4", how
+        assert os.listdir("/run/hotplugfs/media") == ["STICK"]
+    assert os.pread(file.fileno(), 9, 0) == b"xxx"
+subprocess.run(["systemctl", "stop", "hotplugfs.service"], check=True)
+assert mounts() == [] and show("NFileDescriptorStore") == "0" and show("Result") == "success"
+print("all is well")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.deadline(240)
+def test_systemd(engine, loopdev, work, checkout):
+    """The example's unit under a systemd: restarts and a crash drop nothing, a stop does."""
+    if not os.path.exists("/usr/lib/systemd/systemd"):
+        pytest.skip("systemd is not installed")
+    disk = loopdev(label="STICK").plug()
+    with open(os.path.join(checkout, "examples", "hotplugfs.service"), encoding="utf-8") as file:
+        unit = file.read().replace("/usr/local/sbin/hotplugfs mount",
+                                   f"/opt/hotplugfs mount --include {disk.kname}")
+    for name, text in [("hotplugfs.service", unit), ("machine-id", "")]:
+        with open(os.path.join(work, name), "w", encoding="utf-8") as file:
+            file.write(text)
+    name = f"hotplugfs-systemd-{os.getpid()}"
+    place = "/etc/systemd/system/hotplugfs.service"
+    try:
+        subprocess.run([*engine.run("--name", name, "--systemd=always", "--privileged", "-d",
+                                    "-v", f"{work}/hotplugfs.service:{place}:ro",
+                                    "-v", f"{work}/machine-id:/etc/machine-id"),
+                        "/usr/lib/systemd/systemd", "--unit=hotplugfs.service"],
+                       stdout=subprocess.DEVNULL, check=True, timeout=100 * SLOWNESS)
+        until("the service shows the disk", lambda: "STICK" in engine.call(
+            "exec", name, "ls", "/run/hotplugfs/media", check=False).stdout, 60)
+        told = engine.call("exec", name, "/usr/bin/python3", "-c", SESSION, check=False)
+        assert told.stdout == "all is well\n", told.stderr
+    finally:
+        engine.call("rm", "--force", "--time", "0", "--ignore", name)
