@@ -1,10 +1,12 @@
 """The daemon's program is replaced while it runs: nobody may notice, and nothing may be lost."""
 
+import json
 import os
 import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -136,27 +138,37 @@ def test_media_in_every_state(daemon, loopdev, installed):
     view.wait_for(*names - {"PULLED"}, "NEW", "EJECTED")
 
 
-def test_clients_stay_connected(stick, loopdev):
-    """Who waits or monitors gets the answer from the program that has taken over."""
+def connect(view, **request):
+    """A client that has sent a request, as a file."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.connect(view.socket)
+        sock.settimeout(30 * SLOWNESS)
+        sock.sendall(json.dumps(request).encode() + b"\n")
+        return sock.makefile("rw")
+
+
+def test_clients_stay_connected(stick):
+    """Who waits or monitors gets the answer from the program that has taken over; a request that is
+    half sent is not lost."""
     view, disk = stick
-    command = [view.binary, "wait", "--socket", view.socket]
-    with subprocess.Popen([*command, "OTHER"]) as waiting, \
-            subprocess.Popen([*command[:1], "monitor", *command[2:]], stdout=subprocess.PIPE,
-                             text=True) as monitor:
-        until("both are connected", lambda: sum(
-            "socket:" in file for file in processes.open_files(view.process.pid)) >= 6)
-        try:
-            upgrade(view)
-            disk.unplug()
-            view.wait_for()
-            assert "removed  STICK" in monitor.stdout.readline()
-            assert waiting.poll() is None
-            disk.format("ext4", label="OTHER").plug()
-            assert waiting.wait(15) == 0
-            assert "appeared OTHER" in monitor.stdout.readline()
-        finally:
-            monitor.kill()
-            waiting.kill()
+    with connect(view, command="monitor") as monitor, \
+            connect(view, command="wait", name="OTHER") as waiting, \
+            connect(view, command="list") as half:
+        assert json.loads(monitor.readline()) == {"ok": True}
+        assert json.loads(half.readline())["media"][0]["name"] == "STICK"
+        half.write('{"command":')
+        half.flush()
+        upgrade(view)
+        half.write('"list"}\n')
+        half.flush()
+        assert json.loads(half.readline())["media"][0]["name"] == "STICK"
+        disk.unplug()
+        view.wait_for()
+        disk.format("ext4", label="OTHER").plug()
+        assert json.loads(waiting.readline())["medium"]["name"] == "OTHER"
+        events = [json.loads(monitor.readline()) for _ in range(2)]
+        assert [(event["event"], event["medium"]["label"]) for event in events] == [
+            ("removed", "STICK"), ("appeared", "OTHER")]
 
 
 def test_only_by_root(stick):
@@ -348,9 +360,9 @@ def test_run(run, loopdev, installed, pid1):
               before=[], start=False)
     one.command[one.command.index(one.binary)] = installed
     one.start().wait_out("started")
-    socket = os.path.join(one.work, "control.sock")
+    address = os.path.join(one.work, "control.sock")
     for _ in range(3):
-        command = subprocess.run([installed, "upgrade", "--socket", socket], text=True,
+        command = subprocess.run([installed, "upgrade", "--socket", address], text=True,
                                  stderr=subprocess.PIPE, check=False, timeout=60)
         assert command.returncode == 0, command.stderr + one.err()
     one.send(signal.SIGUSR2)
