@@ -77,6 +77,7 @@ class Tools:
         self.get("monkeypatch").setenv("CONTAINERS_CONF", limits)
         with open(self.example("container/hotplugfs.conf"), encoding="utf-8") as file:
             configuration = f"{file.read()}include = {self.disk.kname}\n"
+        self.cleanup.append(lambda: engine.call("rmi", "--force", image.IMAGE))
         self.cleanup.append(lambda: engine.call("pod", "rm", "--force", "--all", "--time", "0"))
         self.cleanup.append(lambda: engine.call("rm", "--force", "--all", "--time", "0"))
         image.import_image(engine, self.work, self.binary, configuration)
