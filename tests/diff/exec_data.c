@@ -131,6 +131,13 @@ static bool left_out(const struct worker *w, const struct call *c, struct result
 	return fuse_strips_write(w, fd, *off, c->data_len, r);
 }
 
+static void wrote(const struct worker *w, const struct call *c, struct result *r, ssize_t n)
+{
+	res_set(r, n);
+	if (c->data_len == 0)
+		fuse_nothing_done(w, r);
+}
+
 static void x_write(struct worker *w, const struct call *c, struct result *r)
 {
 	char *buf = io_buf(w, c, c->n[0]);
@@ -139,7 +146,7 @@ static void x_write(struct worker *w, const struct call *c, struct result *r)
 	worker_fill(w, c);
 	memmove(buf, w->buf, c->data_len);
 	if (!left_out(w, c, r, &off, 0))
-		res_set(r, write(worker_fd(w, c->slot), buf, c->data_len));
+		wrote(w, c, r, write(worker_fd(w, c->slot), buf, c->data_len));
 }
 
 static void g_pwrite(struct gen *g, struct call *c)
@@ -155,7 +162,7 @@ static void x_pwrite(struct worker *w, const struct call *c, struct result *r)
 
 	worker_fill(w, c);
 	if (!left_out(w, c, r, &off, 0))
-		res_set(r, pwrite(worker_fd(w, c->slot), w->buf, c->data_len, off));
+		wrote(w, c, r, pwrite(worker_fd(w, c->slot), w->buf, c->data_len, off));
 }
 
 static void x_writev(struct worker *w, const struct call *c, struct result *r)
@@ -166,7 +173,7 @@ static void x_writev(struct worker *w, const struct call *c, struct result *r)
 
 	worker_fill(w, c);
 	if (!left_out(w, c, r, &off, 0))
-		res_set(r, writev(worker_fd(w, c->slot), iov, n));
+		wrote(w, c, r, writev(worker_fd(w, c->slot), iov, n));
 }
 
 static void g_pwritev2(struct gen *g, struct call *c)
@@ -189,7 +196,7 @@ static void x_pwritev2(struct worker *w, const struct call *c, struct result *r)
 
 	worker_fill(w, c);
 	if (!left_out(w, c, r, &off, (int)c->n[1]))
-		res_set(r, pwritev2(worker_fd(w, c->slot), iov, n, off, (int)c->n[1]));
+		wrote(w, c, r, pwritev2(worker_fd(w, c->slot), iov, n, off, (int)c->n[1]));
 }
 
 /* Transfers to and from an address that is not mapped. */
