@@ -481,8 +481,10 @@ void view_medium_remove(struct view *view, uint32_t id, int err)
 	uint64_t uniques[1024];
 	unsigned n;
 
-	if (!m)
+	if (!m) {
+		view->events.fenced(id, view->events.data);
 		return;
+	}
 	medium_set_presence(m, PRESENCE_LEAVING);
 	pthread_mutex_lock(&m->lock);
 	m->state = GATE_FENCED;
@@ -502,9 +504,7 @@ void view_medium_remove(struct view *view, uint32_t id, int err)
 	}
 	if (n > 0)
 		log_debug("%u running requests of %s ended by the fence", n, QUOTE(m->facts.name));
-	/* nobody finds it in the kernel's cache any more, even before the announcer's rmdir */
-	(void)channel_notify_entry(&view->channel, NODE_ID_ROOT, m->facts.name);
-	medium_abandon(m);
+	medium_conceal(m);
 }
 
 uint64_t view_medium_idle_ms(struct view *view, uint32_t id)

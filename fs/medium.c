@@ -389,13 +389,34 @@ static void *abandon_thread(void *data)
 	return NULL;
 }
 
-void medium_abandon(struct medium *m)
+static void *conceal_thread(void *data)
+{
+	struct medium *m = data;
+	struct view *view = m->view;
+
+	(void)channel_notify_entry(&view->channel, NODE_ID_ROOT, m->facts.name);
+	view->events.fenced(m->facts.id, view->events.data);
+	return abandon_thread(m);
+}
+
+/* fn gets a reference to m. */
+static void on_a_thread(struct medium *m, void *(*fn)(void *data))
 {
 	pthread_t thread;
 
 	medium_ref(m);
-	if (pthread_create(&thread, NULL, abandon_thread, m) == 0)
+	if (pthread_create(&thread, NULL, fn, m) == 0)
 		(void)pthread_detach(thread);
 	else
-		(void)abandon_thread(m);
+		(void)fn(m);
+}
+
+void medium_abandon(struct medium *m)
+{
+	on_a_thread(m, abandon_thread);
+}
+
+void medium_conceal(struct medium *m)
+{
+	on_a_thread(m, conceal_thread);
 }

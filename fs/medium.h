@@ -120,6 +120,13 @@ void medium_written(struct medium *medium);
  * give EIO from now on. On a thread of its own, since closing may wait for the device.
  */
 void medium_abandon(struct medium *medium);
+/*
+ * The same, after the kernel has been told to forget the name, so that nobody finds it in the
+ * cache even before the announcer's rmdir; then events.fenced is called. The notification takes
+ * the root's inode lock (fuse_reverse_inval_entry() in fs/fuse/dir.c), which a client holds while
+ * its LOOKUP waits for a reader: the caller may be the one that is to start the first reader.
+ */
+void medium_conceal(struct medium *medium);
 /* On that thread: what gate_leave() does at the end of a fenced or closing medium. */
 void gate_settle(struct medium *medium);
 

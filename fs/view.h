@@ -45,6 +45,8 @@ struct view_events {
 	void (*changed)(void *data);
 	/* the answer to view_medium_close(): 0 or -EBUSY */
 	void (*closed)(uint32_t id, int err, void *data);
+	/* the answer to view_medium_remove(): its name may be removed now */
+	void (*fenced)(uint32_t id, void *data);
 	void *data;
 };
 
@@ -106,7 +108,11 @@ enum view_close {
 void view_medium_close(struct view *view, uint32_t id, enum view_close how);
 /* After a close that was given up: opens are allowed again. */
 void view_medium_reopen(struct view *view, uint32_t id);
-/* The fence: every request of the medium, waiting or new, ends with err from now on. */
+/*
+ * The fence: every request of the medium, waiting or new, ends with err from now on. When the
+ * kernel has no entry of it in its cache any more, events.fenced is called; not before
+ * view_start().
+ */
 void view_medium_remove(struct view *view, uint32_t id, int err);
 /* The name is gone for good; the id may be used again. */
 void view_medium_forget(struct view *view, uint32_t id);

@@ -81,6 +81,11 @@ static void on_closed(uint32_t id, int err, void *data)
 		poke(s->change_fd); /* its idle timer is to run again */
 }
 
+static void on_fenced(uint32_t id, void *data)
+{
+	send_id(data, LINK_FENCED, id, 0);
+}
+
 static void on_done(int err, void *data)
 {
 	struct server *s = data;
@@ -316,7 +321,6 @@ static void handle(struct server *s, const struct link_message *message, int *fd
 		break;
 	case LINK_REMOVE:
 		view_medium_remove(s->view, message->id, message->err);
-		send_id(s, LINK_FENCED, message->id, 0);
 		break;
 	case LINK_FORGET:
 		do_forget(s, message->id);
@@ -404,6 +408,7 @@ static int server_open(struct server *s, const struct server_args *args)
 		.events = {.want_mount = on_want_mount,
 			   .changed = on_changed,
 			   .closed = on_closed,
+			   .fenced = on_fenced,
 			   .data = s},
 	};
 	struct link_message ready = {.type = LINK_READY};

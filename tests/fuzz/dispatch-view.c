@@ -93,7 +93,10 @@ static void view_make(struct fuzz_view *f)
 		.store_fd = store_new_fd(),
 		.previous_fd = -EBADF,
 		.passthrough = true,
-		.events = {.want_mount = on_id, .changed = on_changed, .closed = on_closed},
+		.events = {.want_mount = on_id,
+			   .changed = on_changed,
+			   .closed = on_closed,
+			   .fenced = on_id},
 	};
 	struct view_features features;
 	int pair[2];

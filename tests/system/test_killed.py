@@ -13,8 +13,9 @@ import time
 
 import pytest
 
+from harness import processes
 from harness.programs import at_work, serving
-from harness.wait import until
+from harness.wait import SLOWNESS, until
 
 pytestmark = pytest.mark.data
 
@@ -230,6 +231,27 @@ def test_unwritten_is_not_forgotten(stick):
     os.listdir(view.path("STICK", "d"))
     until("it was dirty, and was written out",
           lambda: "dirty -> clean" in view.log().split("starting another one")[-1])
+
+
+def test_pulled_before_the_next_server(stick):
+    """
+    The next server hears of the disk and of its removal at once. A client's LOOKUP has the root's
+    inode lock until somebody reads it; the server must not wait for that lock before it reads.
+    """
+    view, disk = stick
+    server = serving(view)
+    view.send(signal.SIGSTOP)
+    try:
+        disk.pull()
+        os.kill(server, signal.SIGKILL)
+        client = subprocess.Popen(["stat", view.path("none")], stderr=subprocess.PIPE)
+        until("it asks", lambda: processes.sleeps_in(client.pid) == "request_wait_answer")
+    finally:
+        view.send(signal.SIGCONT)
+    with client:
+        assert b"No such file" in client.communicate(timeout=20 * SLOWNESS)[1]
+    view.wait_for()
+    disk.unplug().wait_unplugged()
 
 
 KILLS = int(os.environ.get("TEST_KILLS", "15"))

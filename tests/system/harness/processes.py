@@ -73,6 +73,14 @@ def waits(pid, task):
     return False
 
 
+def sleeps_in(pid):
+    """The kernel's function that it waits in; nothing when it runs or has ended."""
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/wchan", encoding="ascii") as function:
+            return function.read()
+    return ""
+
+
 def private_memory(pid):
     """Bytes that only this process uses and has written to."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
