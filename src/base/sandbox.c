@@ -60,6 +60,19 @@ static const char probe_denied_calls[] =
 	"open openat openat2 access faccessat faccessat2 stat stat64 lstat lstat64 statx "
 	"readlink readlinkat statfs statfs64 getdents64 socket prctl sysinfo getuid geteuid ";
 
+/* What libfuse, a driver and the dynamic linker use; it starts fusermount(1), and no other. */
+static const char driver_calls[] =
+	"open openat openat2 stat lstat statx access faccessat faccessat2 readlink readlinkat "
+	"getcwd chdir statfs fstatfs statfs64 fstatfs64 umask fcntl fcntl64 dup dup2 dup3 "
+	"pwrite64 pwritev preadv2 pwritev2 fsync fdatasync fallocate ftruncate ftruncate64 "
+	"sync_file_range readahead flock ioctl splice vmsplice tee pipe pipe2 poll ppoll "
+	"ppoll_time64 select pselect6 nanosleep clock_nanosleep clock_nanosleep_time64 "
+	"socketpair sendmsg recvmsg shutdown execve clone vfork wait4 waitid close_range "
+	"arch_prctl set_tid_address sigaltstack rt_sigsuspend rt_sigpending rt_sigtimedwait "
+	"getuid geteuid getgid getegid getresuid getresgid getuid32 geteuid32 getgid32 "
+	"getegid32 getppid getrusage getrlimit ugetrlimit sysinfo times prctl capget membarrier "
+	"sched_getaffinity sched_getparam sched_getscheduler getcpu mincore msync eventfd2 ";
+
 static const char sanitizer_calls[] =
 	"clone sched_getaffinity sigaltstack getrlimit ugetrlimit tgkill ptrace wait4 "
 	"getppid prctl personality setrlimit get_mempolicy kill ";
@@ -182,6 +195,20 @@ static int rules_add_fdstore(scmp_filter_ctx ctx)
 	return rules_add(ctx, SCMP_ACT_ALLOW, "recvmsg sendmsg fcntl fcntl64 ");
 }
 
+/* tgkill: its threads cancel one another (pthread_cancel). */
+static int rules_add_driver(scmp_filter_ctx ctx)
+{
+	const scmp_datum_t self = (scmp_datum_t)getpid();
+	int r = rules_add(ctx, SCMP_ACT_ALLOW, driver_calls);
+
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+				     SCMP_A0(SCMP_CMP_EQ, self));
+	if (r == 0) /* so that the C library uses clone */
+		r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+	return r;
+}
+
 static const struct {
 	uint32_t default_action;
 	int (*rules)(scmp_filter_ctx ctx);
@@ -192,6 +219,7 @@ static const struct {
 	[SANDBOX_SERVER] = {SCMP_ACT_ERRNO(EPERM), rules_add_server, server_capabilities,
 			    ARRAY_SIZE(server_capabilities)},
 	[SANDBOX_FDSTORE] = {SCMP_ACT_KILL_PROCESS, rules_add_fdstore, NULL, 0},
+	[SANDBOX_DRIVER] = {SCMP_ACT_ERRNO(EPERM), rules_add_driver, NULL, 0},
 };
 
 static bool capability_wanted(enum sandbox_profile profile, unsigned cap)
@@ -277,7 +305,7 @@ int sandbox_prepare(enum sandbox_profile profile)
 	_cleanup_close_ int fd = -EBADF;
 	int r;
 
-	assert(profile != SANDBOX_SERVER);
+	assert(profile != SANDBOX_SERVER && profile != SANDBOX_DRIVER);
 	if (prepared[profile].len > 0 || !seccomp_supported())
 		return 0;
 	r = filter_make(profile, &ctx);
@@ -302,18 +330,23 @@ static int filter_install(enum sandbox_profile profile)
 	return r == 0 ? seccomp_load(ctx) : r;
 }
 
+int sandbox_filter(enum sandbox_profile profile, bool *ret_filtered)
+{
+	bool filtered = seccomp_supported();
+	int r = filtered ? filter_install(profile) : 0;
+
+	if (r == 0)
+		*ret_filtered = filtered;
+	return r;
+}
+
 int sandbox_enter(enum sandbox_profile profile, bool *ret_filtered)
 {
-	bool filtered;
 	int r = capabilities_keep(profile);
 
 	if (r < 0)
 		return r;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
-	filtered = seccomp_supported();
-	r = filtered ? filter_install(profile) : 0;
-	if (r == 0)
-		*ret_filtered = filtered;
-	return r;
+	return sandbox_filter(profile, ret_filtered);
 }

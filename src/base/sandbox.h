@@ -19,13 +19,14 @@ enum sandbox_profile {
 	SANDBOX_PROBE,	 /* reads open fds and answers through a pipe: no capability, no new file */
 	SANDBOX_SERVER,	 /* the FUSE server: file operations under the medium roots it is given */
 	SANDBOX_FDSTORE, /* hands open fds over a socket: no capability, no file */
+	SANDBOX_DRIVER,	 /* a filesystem driver that is a program of somebody else */
 };
 
 /*
  * Compiles the profile's filter now, for the children that will be forked from this process: it
- * takes about a millisecond, which each of them would spend again. Not for SANDBOX_SERVER, whose
- * filter names the process. Once is enough. Returns 0 or -errno; without it sandbox_enter() does
- * it.
+ * takes about a millisecond, which each of them would spend again. Not for SANDBOX_SERVER and
+ * SANDBOX_DRIVER, whose filters name the process. Once is enough. Returns 0 or -errno; without it
+ * sandbox_enter() does it.
  */
 int sandbox_prepare(enum sandbox_profile profile);
 
@@ -38,3 +39,9 @@ int sandbox_prepare(enum sandbox_profile profile);
  * kernel the rest is done and *ret_filtered is false. Returns 0 or -errno.
  */
 int sandbox_enter(enum sandbox_profile profile, bool *ret_filtered);
+
+/*
+ * The filter alone, for a process that has no_new_privs: the driver starts programs under it, and
+ * gets EPERM outside of it, so when it mounts something. Else as sandbox_enter().
+ */
+int sandbox_filter(enum sandbox_profile profile, bool *ret_filtered);
