@@ -384,22 +384,20 @@ static bool may_be_written(const struct medium *m, const struct statfs *fs)
 	return m->view->channel.restarted && !m->root_known && !(fs->f_flags & ST_RDONLY);
 }
 
-void view_medium_root(struct view *view, uint32_t id, int root_fd, int err)
+static void root_came(struct medium *m, int root_fd)
 {
-	_cleanup_(medium_putp) struct medium *m = medium_by_id(view, id);
 	struct statfs fs;
 	struct stat st;
 	bool written;
 
-	if (!m || err < 0 || fstat(root_fd, &st) < 0 || fstatfs(root_fd, &fs) < 0) {
-		if (m)
-			gate_failed(m, err < 0 ? err : -EIO);
+	if (fstat(root_fd, &st) < 0 || fstatfs(root_fd, &fs) < 0) {
+		gate_failed(m, -EIO);
 		close_fd(root_fd);
 		return;
 	}
 	pthread_mutex_lock(&m->lock);
 	written = may_be_written(m, &fs);
-	m->by_name = !has_stable_inodes(&fs);
+	m->by_name = !has_stable_inodes(&fs) && !m->facts.stable_inodes;
 	if (m->devs) /* other device numbers on this mount */
 		memset(m->devs->devs, 0, sizeof(m->devs->devs));
 	m->root_dev = st.st_dev;
@@ -414,9 +412,76 @@ void view_medium_root(struct view *view, uint32_t id, int root_fd, int err)
 	gate_open(m, root_fd);
 }
 
+/* What a thread is to do that may be left waiting for a program. */
+struct aside {
+	struct medium *medium; /* referenced */
+	int root_fd;	       /* -EBADF: gate_settle() */
+};
+
+static void *aside_thread(void *data)
+{
+	struct aside *aside = data;
+
+	if (aside->root_fd >= 0)
+		root_came(aside->medium, aside->root_fd);
+	else
+		gate_settle(aside->medium);
+	medium_put(aside->medium);
+	free(aside);
+	return NULL;
+}
+
+/* On a thread of its own: the caller serves other media, too. root_fd is taken over. */
+static void set_aside(struct medium *m, int root_fd)
+{
+	struct aside *aside = malloc(sizeof(*aside));
+	pthread_t thread;
+
+	if (aside) {
+		medium_ref(m);
+		*aside = (struct aside){.medium = m, .root_fd = root_fd};
+		if (pthread_create(&thread, NULL, aside_thread, aside) == 0) {
+			(void)pthread_detach(thread);
+			return;
+		}
+		medium_put(m);
+		free(aside);
+	}
+	if (root_fd >= 0)
+		root_came(m, root_fd);
+	else
+		gate_settle(m);
+}
+
+static bool is_programs(struct medium *m)
+{
+	bool program;
+
+	pthread_mutex_lock(&m->lock);
+	program = m->facts.program;
+	pthread_mutex_unlock(&m->lock);
+	return program;
+}
+
+void view_medium_root(struct view *view, uint32_t id, int root_fd, int err)
+{
+	_cleanup_(medium_putp) struct medium *m = medium_by_id(view, id);
+
+	if (m && err == 0 && is_programs(m)) {
+		set_aside(m, root_fd);
+	} else if (m && err == 0) {
+		root_came(m, root_fd);
+	} else {
+		if (m)
+			gate_failed(m, err);
+		close_fd(root_fd);
+	}
+}
+
 void view_medium_close(struct view *view, uint32_t id, enum view_close how)
 {
 	_cleanup_(medium_putp) struct medium *m = medium_by_id(view, id);
+	bool aside;
 	bool busy;
 
 	if (!m)
@@ -435,10 +500,13 @@ void view_medium_close(struct view *view, uint32_t id, enum view_close how)
 	}
 	if (m->state == GATE_OPEN || m->state == GATE_UNMOUNTED)
 		m->state = how == VIEW_CLOSE_IDLE ? GATE_DRAINING : GATE_EJECTING;
-	if (m->running_count == 0)
+	aside = m->facts.program && m->root_fd >= 0;
+	if (m->running_count == 0 && !aside)
 		gate_drained(m); /* unlocks */
 	else
 		pthread_mutex_unlock(&m->lock);
+	if (aside)
+		set_aside(m, -EBADF);
 }
 
 void view_medium_reopen(struct view *view, uint32_t id)

@@ -240,6 +240,8 @@ void view_medium_update(struct view *view, const struct view_medium *facts)
 		return;
 	pthread_mutex_lock(&m->lock);
 	m->facts.appeared_s = facts->appeared_s;
+	m->facts.program = facts->program;
+	m->facts.stable_inodes = facts->stable_inodes;
 	m->facts.total_bytes = facts->total_bytes;
 	m->facts.free_bytes = facts->free_bytes;
 	m->facts.block_size = facts->block_size;

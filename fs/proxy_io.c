@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/xattr.h>
 
+#include "base/flush.h"
 #include "creds.h"
 
 int file_use(struct request *req, struct medium *m, const struct node_info *node, uint64_t handle,
@@ -253,6 +254,18 @@ void op_fsync(struct request *req, struct medium *m, const struct node_info *nod
 	(void)reply_error(req, r);
 }
 
+static int sync_medium(struct medium *m, int root_fd)
+{
+	bool program;
+
+	pthread_mutex_lock(&m->lock);
+	program = m->facts.program;
+	pthread_mutex_unlock(&m->lock);
+	if (program)
+		return flush_program(root_fd);
+	return syncfs(root_fd) < 0 ? -errno : 0;
+}
+
 /* FUSE_SYNCFS is not sent to us, so fsync of a medium's directory stands for it. */
 void op_fsyncdir(struct request *req, struct medium *m, const struct node_info *node)
 {
@@ -262,7 +275,7 @@ void op_fsyncdir(struct request *req, struct medium *m, const struct node_info *
 
 	if (r == 0) {
 		if (node->flags & NODE_MEDIUM_ROOT)
-			r = syncfs(f->fd) < 0 ? -errno : 0;
+			r = sync_medium(m, f->fd);
 		else
 			r = fsync(f->fd) < 0 ? -errno : 0;
 		file_put(&req->view->files, f);

@@ -36,13 +36,19 @@ bool request_claim(struct request *req)
 	return !atomic_exchange(&req->answered, true);
 }
 
+/* How FUSE says that the program which served a medium has died; no other filesystem says so. */
+static int error_of_disk(int err)
+{
+	return err == -ENOTCONN || err == -ECONNABORTED ? -EIO : err;
+}
+
 /* The one place where errno changes its sign on the way to the kernel. */
 static void header_fill(const struct request *req, struct fuse_out_header *out, int err,
 			size_t payload)
 {
 	*out = (struct fuse_out_header){
 		.len = (uint32_t)(sizeof(*out) + payload),
-		.error = err,
+		.error = error_of_disk(err),
 		.unique = req->head->unique,
 	};
 }

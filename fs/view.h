@@ -14,9 +14,11 @@ struct view;
 struct view_medium {
 	uint32_t id;
 	char name[LIMIT_NAME + 1];
-	bool visible;	  /* was announced before this server started */
-	bool passthrough; /* may be used for its files */
-	bool owned;	  /* every file belongs to uid:gid, whatever the disk says */
+	bool visible;	    /* was announced before this server started */
+	bool passthrough;   /* may be used for its files */
+	bool program;	    /* a program serves it (FUSE), so every call may hang */
+	bool stable_inodes; /* although it is a program: a file keeps its inode number */
+	bool owned;	    /* every file belongs to uid:gid, whatever the disk says */
 	uint32_t uid;
 	uint32_t gid;
 	uint64_t appeared_s; /* times of its directory until it is mounted */
