@@ -89,10 +89,11 @@ static void check_userns(const struct config *config, struct doctor_finding *fin
 	else if (inside == 0 && outside == 0 && count == UINT32_MAX)
 		doctor_found(finding, DOCTOR_OK, NULL, "the host's");
 	else
-		doctor_found(
-			finding, DOCTOR_FAIL,
-			"run the daemon outside of it (container: no --userns, rootful engine)",
-			"a user namespace of our own");
+		doctor_found(finding, DOCTOR_WARN,
+			     "for speed and for all types run the daemon outside of it (container: "
+			     "no --userns, rootful engine)",
+			     "a user namespace of our own: programs have to do what the kernel "
+			     "does elsewhere, see \"filesystems\"");
 }
 
 static void check_seccomp(const struct config *config, struct doctor_finding *finding)
@@ -157,7 +158,10 @@ static void check_files(const struct config *config, struct doctor_finding *find
 const struct doctor_check doctor_checks_rights[] = {
 	{"capabilities", "mounting needs CAP_SYS_ADMIN; files of all users need the others",
 	 check_capabilities},
-	{"user-namespace", "the kernel mounts disks only in the user namespace of the host",
+	{"user-namespace",
+	 "the kernel mounts disks only in the user namespace of the host; elsewhere driver "
+	 "programs "
+	 "do it (FUSE)",
 	 check_userns},
 	{"seccomp", "the processes that touch hostile data lock themselves into a filter",
 	 check_seccomp},

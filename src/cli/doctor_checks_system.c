@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <sys/utsname.h>
 
-#include "staging/drivers.h"
+#include "staging/programs.h"
 
 /* What sticks and cards carry, commonest first. */
 static const char *const common_types[] = {
@@ -45,6 +45,39 @@ static bool module_there(const char *list, const char *type)
 	return strstr(list, name) != NULL;
 }
 
+/* In a user namespace: which types there is a program for, and which could be had. */
+static void check_programs(struct doctor_finding *finding)
+{
+	char advice[200] = "";
+	char path[PROGRAM_PATH_SIZE];
+	unsigned there = 0;
+
+	doctor_found(finding, DOCTOR_WARN, "", "by programs:");
+	for (size_t i = 0; i < ARRAY_SIZE(common_types); i++) {
+		const struct driver *driver = program_for(common_types[i]);
+
+		if (!driver)
+			continue;
+		if (program_locate(driver, path) == 0)
+			doctor_found_more(finding, "%s %s (%s)", there++ ? "," : "",
+					  common_types[i], driver->program);
+		else
+			(void)snprintf(advice + strlen(advice), sizeof(advice) - strlen(advice),
+				       " %s", driver->package);
+	}
+	doctor_found_more(finding, "%s; not at all:", there ? "" : " none");
+	for (size_t i = 0; i < ARRAY_SIZE(common_types); i++)
+		if (!program_for(common_types[i]))
+			doctor_found_more(finding, " %s", common_types[i]);
+	if (!there)
+		finding->verdict = DOCTOR_FAIL;
+	if (*advice)
+		(void)snprintf(finding->advice, sizeof(finding->advice), "apt install%s", advice);
+	else
+		(void)STR_COPY(finding->advice,
+			       "run the daemon in the host's user namespace for the others");
+}
+
 static void check_filesystems(const struct config *config, struct doctor_finding *finding)
 {
 	static char kernel[8192];
@@ -54,6 +87,10 @@ static void check_filesystems(const struct config *config, struct doctor_finding
 	unsigned missing = 0;
 
 	(void)config;
+	if (!kernel_mounts_here()) {
+		check_programs(finding);
+		return;
+	}
 	(void)uname(&system);
 	(void)snprintf(path, sizeof(path), "/lib/modules/%s/modules.dep", system.release);
 	(void)file_load("/proc/filesystems", kernel, sizeof(kernel));
@@ -111,8 +148,7 @@ static void check_kernel(const struct config *config, struct doctor_finding *fin
 }
 
 const struct doctor_check doctor_checks_system[] = {
-	{"filesystems", "a disk is shown only if the kernel can mount what is on it",
-	 check_filesystems},
+	{"filesystems", "a disk is shown only if what is on it can be mounted", check_filesystems},
 	{"libraries", "what this program runs with, for a report of a fault", check_libraries},
 	{"kernel", "what it runs on, for a report of a fault", check_kernel},
 	{0},

@@ -8,6 +8,7 @@
 #include "cli/output.h"
 #include "cli/takeover.h"
 #include "daemon/handover.h"
+#include "staging/program_helper.h"
 
 static const struct command *const commands[] = {
 	&command_mount, &command_run,	&command_list,	 &command_wait,	   &command_monitor,
@@ -108,6 +109,8 @@ int main(int argc, char **argv)
 	const struct command *command = argc > 1 ? command_find(argv[1]) : NULL;
 	enum exit_status status;
 
+	if (argc > 0 && program_helper_called(argv[0]))
+		_exit(program_helper_run());
 	/* A closed pipe is an error of write(2), like a full disk. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	output_init();

@@ -13,6 +13,7 @@
 #include "daemon/handover.h"
 #include "daemon/mountpoint.h"
 #include "daemon/notify.h"
+#include "staging/programs.h"
 
 /* A device that hangs must not keep the daemon from being ready. */
 #define READY_PATIENCE_MS 2000
@@ -168,20 +169,22 @@ static int failed(const char *what, int r)
 static int start_control(struct broker *b)
 {
 	const char *path = b->config->socket_path;
+	bool refused;
 	int r;
 
 	if (b->handover && !b->stored)
 		return failed("take over the control socket", takeover_control(b));
 	r = control_new(b->loop, path, commands_request, b, &b->control);
+	refused = r == -EROFS || r == -EACCES; /* a read-only root, a plain user */
 	if (r == -EADDRINUSE)
 		log_err("another hotplugfs listens on %s: stop it, or use --socket", QUOTE(path));
 	else if (r == -EEXIST)
 		log_err("cannot listen on %s: it is there and not a socket", QUOTE(path));
-	else if (r == -EROFS && b->workload)
-		log_warning("no control socket: %s is on a read-only filesystem", QUOTE(path));
+	else if (refused && b->workload)
+		log_warning("no control socket at %s: %s", QUOTE(path), strerror(-r));
 	else if (r < 0)
 		log_err("cannot listen on %s: %s", QUOTE(path), strerror(-r));
-	return r == -EROFS && b->workload ? 0 : r; /* COMMAND can do without it */
+	return refused && b->workload ? 0 : r; /* COMMAND can do without it */
 }
 
 static int start_server(struct broker *b)
@@ -212,11 +215,25 @@ static int start_server(struct broker *b)
 	return failed("start the server", r);
 }
 
+struct staging_args broker_staging_args(struct broker *b)
+{
+	return (struct staging_args){
+		.dev_fd = b->dev_fd,
+		.dev_dir = b->config->dev_dir,
+		.died = storage_driver_died,
+		.data = b,
+	};
+}
+
 static int start_staging(struct broker *b)
 {
+	const struct staging_args args = broker_staging_args(b);
+
+	if (!kernel_mounts_here())
+		log_notice("in a user namespace the kernel mounts no disks: programs do it, where "
+			   "they are installed");
 	return failed("make the staging namespace",
-		      b->handover ? takeover_staging(b)
-				  : staging_new(b->loop, b->dev_fd, &b->staging));
+		      b->handover ? takeover_staging(b) : staging_new(b->loop, &args, &b->staging));
 }
 
 static int start_sources(struct broker *b)

@@ -22,6 +22,7 @@ static const struct {
 	[MEDIUM_CLOSE_EJECT_FORCE] = {LINK_CLOSE_FORCE, true, CLOSE_PATIENCE_MS, MEDIUM_EJECTING},
 	[MEDIUM_CLOSE_HIDE] = {LINK_CLOSE_FORCE, true, CLOSE_PATIENCE_MS, MEDIUM_EJECTING},
 	[MEDIUM_CLOSE_EXIT] = {LINK_CLOSE_FORCE, true, EXIT_PATIENCE_MS, MEDIUM_EJECTING},
+	[MEDIUM_CLOSE_DIED] = {LINK_CLOSE_FORCE, true, CLOSE_PATIENCE_MS, MEDIUM_EJECTING},
 };
 
 /* The filesystem stays mounted. A server that has given its root back gets another one. */
@@ -80,22 +81,44 @@ static void finished_exit(struct broker *b, struct medium *m)
 	shutdown_medium_rests(b);
 }
 
+/* The next access mounts it again. */
+static void finished_died(struct broker *b, struct medium *m)
+{
+	bool eject = m->eject_asked;
+
+	m->written = m->unsynced = false;
+	medium_set_state(m, MEDIUM_FAILED);
+	visibility_update(b, m);
+	commands_event(b, m, "failed");
+	if (b->phase == BROKER_ENDING) {
+		shutdown_medium_rests(b);
+		return;
+	}
+	if (eject) {
+		closing_start(b, m, m->eject_force ? MEDIUM_CLOSE_EJECT_FORCE : MEDIUM_CLOSE_EJECT);
+		return;
+	}
+	server_send(b, m, LINK_OPEN, 0, 0, -EBADF);
+	reconcile_put_off(b, m);
+	storage_mount_wanted(b, m);
+}
+
 static void (*const finished[])(struct broker *, struct medium *) = {
 	[MEDIUM_CLOSE_IDLE] = finished_idle,	     [MEDIUM_CLOSE_EJECT] = finished_eject,
 	[MEDIUM_CLOSE_EJECT_FORCE] = finished_eject, [MEDIUM_CLOSE_HIDE] = finished_hide,
-	[MEDIUM_CLOSE_EXIT] = finished_exit,
+	[MEDIUM_CLOSE_EXIT] = finished_exit,	     [MEDIUM_CLOSE_DIED] = finished_died,
 };
 
 static void start_umount(struct broker *b, struct medium *m, bool force);
 
 /* Neither unmounted nor in use: the device hangs. The next access tries to mount it. */
-static void umount_failed(struct broker *b, struct medium *m, int err)
+static void umount_failed(struct broker *b, struct medium *m, int err, const char *why)
 {
 	if (purposes[m->purpose].force) {
 		finished[m->purpose](b, m);
 		return;
 	}
-	medium_set_reason(m, "could not be unmounted: %s", strerror(-err));
+	medium_set_reason(m, "could not be unmounted: %s", *why ? why : strerror(-err));
 	medium_set_state(m, MEDIUM_FAILED);
 	log_warning("%s %s", QUOTE(m->name), m->reason);
 	visibility_update(b, m);
@@ -111,7 +134,8 @@ static void umount_forced(const struct staging_result *result, void *data)
 
 	m->job = NULL;
 	if (result->err < 0)
-		log_warning("%s could not be detached: %s", QUOTE(m->name), strerror(-result->err));
+		log_warning("%s could not be detached: %s", QUOTE(m->name),
+			    *result->reason ? result->reason : strerror(-result->err));
 	finished[m->purpose](m->broker, m);
 }
 
@@ -135,7 +159,7 @@ static void umount_ended(const struct staging_result *result, void *data)
 	if (result->err == -EBUSY && m->root_fd >= 0)
 		give_up(b, m, -EBUSY, "a file is still in use, by a memory map for example");
 	else
-		umount_failed(b, m, result->err);
+		umount_failed(b, m, result->err, result->reason);
 }
 
 static void start_umount(struct broker *b, struct medium *m, bool force)
@@ -144,13 +168,14 @@ static void start_umount(struct broker *b, struct medium *m, bool force)
 				     force ? umount_forced : umount_ended, m, &m->job);
 
 	if (r < 0)
-		umount_failed(b, m, r);
+		umount_failed(b, m, r, "");
 }
 
 /* What was written is synced on its own first, so that a failure is told. */
 void closing_next(struct broker *b, struct medium *m)
 {
-	bool sync = m->step == MEDIUM_STEP_SYNC && (m->written || m->unsynced);
+	bool sync = m->step == MEDIUM_STEP_SYNC && (m->written || m->unsynced) &&
+		    m->purpose != MEDIUM_CLOSE_DIED;
 
 	if (m->job || m->step == MEDIUM_STEP_SERVER)
 		return;
@@ -212,11 +237,32 @@ void closing_closed(struct broker *b, struct medium *m, const struct link_messag
 	give_up(b, m, message->err, m->openers > 0 ? why : "it is in use");
 }
 
+/*
+ * A program that hangs is killed where nobody is told of it otherwise, and where force is used: all
+ * that waits for it gets an error.
+ */
+static bool program_given_up(struct broker *b, struct medium *m)
+{
+	bool idle = m->purpose == MEDIUM_CLOSE_IDLE;
+
+	if (!m->driver->program || (!idle && !purposes[m->purpose].force))
+		return false;
+	medium_set_reason(m, "%s did not answer in time and was killed", m->driver->program);
+	log_warning("%s: %s", QUOTE(m->name), m->reason);
+	if (idle)
+		closing_start(b, m, MEDIUM_CLOSE_DIED);
+	else
+		staging_kill(b->staging, m->id);
+	return idle;
+}
+
 static void patience_ends(void *data)
 {
 	struct medium *m = data;
 
 	m->close_timer = loop_timer_remove(m->close_timer);
+	if (program_given_up(m->broker, m))
+		return;
 	if (purposes[m->purpose].force)
 		server_done(m->broker, m);
 	else
@@ -227,6 +273,8 @@ static void ask_server(struct broker *b, struct medium *m)
 {
 	uint64_t patience_ms = purposes[m->purpose].patience_ms;
 
+	if (patience_ms == 0 && m->driver->program)
+		patience_ms = b->config->mount_timeout_ms;
 	m->step = MEDIUM_STEP_SERVER;
 	m->close_timer = loop_timer_remove(m->close_timer);
 	if (!supervisor_running(b->server)) {
@@ -246,6 +294,8 @@ void closing_start(struct broker *b, struct medium *m, enum medium_purpose purpo
 	m->release_until_ms = now_ms() + RELEASE_PATIENCE_MS;
 	medium_set_state(m, purposes[purpose].state);
 	visibility_update(b, m);
+	if (purpose == MEDIUM_CLOSE_DIED)
+		staging_kill(b->staging, m->id);
 	ask_server(b, m);
 }
 

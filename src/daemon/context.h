@@ -86,6 +86,8 @@ struct broker {
 
 /* The server is ready for the first time, or again. */
 void broker_server_ready(struct broker *b);
+/* What the staging namespace is made with; borrowed from the broker. */
+struct staging_args broker_staging_args(struct broker *b);
 /* Says READY once all that was there at the start has been looked at and is visible. */
 void broker_check_ready(struct broker *b);
 
@@ -158,6 +160,8 @@ int storage_sync(struct broker *b, struct medium *m);
 void storage_find(struct broker *b, struct medium *m);
 /* A new server knows nothing of the filesystem. */
 void storage_resend(struct broker *b, struct medium *m);
+/* The program that served a medium has ended although it should not have: for staging_new(). */
+void storage_driver_died(uint32_t id, const char *fate, void *data);
 /* Takes space from a result that knows it. */
 void storage_take_space(struct medium *m, const struct staging_result *result);
 

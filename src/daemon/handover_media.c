@@ -3,6 +3,7 @@
 
 #include "daemon/handover.h"
 #include "daemon/record.h"
+#include "staging/programs.h"
 
 #define FIELD(kind, name, member) RECORD_FIELD(struct medium, RECORD_##kind, name, member)
 
@@ -117,8 +118,7 @@ int handover_take_medium(struct json_object *object, struct medium *m, char *err
 		return -EBADMSG;
 	}
 	(void)json_object_object_get_ex(object, "driver", &driver);
-	m->driver = driver_find_kernel(m->probe.fstype,
-				       driver ? json_object_get_string(driver) : "");
+	m->driver = driver_named(m->probe.fstype, driver ? json_object_get_string(driver) : "");
 	if (is_settled(m) && (m->driver || m->view == MEDIUM_ABSENT))
 		return 0;
 	(void)snprintf(error, error_size, "a medium of the record cannot be taken over: %s",

@@ -320,6 +320,12 @@ static void leave_look(void *data)
 	int r;
 
 	k->leave_timer = loop_timer_remove(k->leave_timer);
+	if (staging_serves(b->staging)) {
+		log_notice("the view is not kept: a disk is served by a driver program, which ends "
+			   "with the daemon");
+		shutdown_begin(b, 0);
+		return;
+	}
 	if (upgrade_in_flight(b, why, sizeof(why)) && now_ms() < k->leave_ms) {
 		(void)loop_timer_add(b->loop, LEAVE_LOOK_MS, leave_look, b, &k->leave_timer);
 		return;

@@ -36,8 +36,10 @@ enum link_type {
 
 /* flags of LINK_ADD and LINK_UPDATE (in info) */
 #define LINK_INFO_READ_ONLY	 0x1u
-#define LINK_INFO_VISIBLE	 0x2u /* announced before this server started: visible at once */
-#define LINK_INFO_NO_PASSTHROUGH 0x4u /* its medium can change and cannot be fenced */
+#define LINK_INFO_VISIBLE	 0x2u  /* announced before this server started: visible at once */
+#define LINK_INFO_NO_PASSTHROUGH 0x4u  /* its medium can change and cannot be fenced */
+#define LINK_INFO_PROGRAM	 0x8u  /* a program serves it, which may hang */
+#define LINK_INFO_STABLE_INODES	 0x10u /* its files keep their inode numbers */
 /* flags of LINK_CLOSE */
 #define LINK_CLOSE_IDLE	 0x1u /* only if nothing is open; else -EBUSY */
 #define LINK_CLOSE_EJECT 0x2u /* new opens: ENODEV from now on; -EBUSY if files are open */

@@ -46,6 +46,7 @@ enum medium_purpose {
 	MEDIUM_CLOSE_EJECT_FORCE,
 	MEDIUM_CLOSE_HIDE, /* the configuration does not show it any more */
 	MEDIUM_CLOSE_EXIT, /* the daemon ends */
+	MEDIUM_CLOSE_DIED, /* the program that served it has ended */
 };
 
 /* How far closing has come. */

@@ -98,7 +98,8 @@ static struct json_object *used_bytes(const struct medium *m)
 static int fill(struct json_object *object, const struct medium *m, bool passthrough)
 {
 	bool named = m->view == MEDIUM_VISIBLE || m->view == MEDIUM_VANISHING;
-	bool fenceable = m->driver && (m->driver->has_shutdown || !m->dev.removable);
+	bool fenceable = m->driver && !m->driver->program &&
+			 (m->driver->has_shutdown || !m->dev.removable);
 	int r = named ? add_text(object, "name", m->name) : add_value(object, "name", NULL);
 
 	if (r == 0)

@@ -1,8 +1,7 @@
 #include "context.h"
 
-#include <stdio.h>
-
 #include "base/log.h"
+#include "staging/programs.h"
 
 /* Mounts of the host come and go; a storm of events need not read them for each device. */
 #define SYSDISK_FRESH_MS 1000
@@ -54,12 +53,23 @@ static void preview(struct medium *m)
 		(void)STR_COPY(m->options, m->decision.options);
 }
 
+/*
+ * A driver program that ends looks like somebody who has written to the device (inotify): that is
+ * no reason to forget why it ended.
+ */
+static bool failure_stays(const struct medium *m)
+{
+	return m->state == MEDIUM_FAILED && m->driver->program && m->view == MEDIUM_VISIBLE;
+}
+
 static void show(struct broker *b, struct medium *m)
 {
 	preview(m);
-	m->reason[0] = '\0';
-	m->had_failed = false;
-	medium_set_state(m, MEDIUM_IDLE);
+	if (!failure_stays(m)) {
+		m->reason[0] = '\0';
+		m->had_failed = false;
+		medium_set_state(m, MEDIUM_IDLE);
+	}
 	if (m->view == MEDIUM_ABSENT)
 		visibility_show(b, m);
 	else
@@ -92,9 +102,8 @@ static void decide(struct broker *b, struct medium *m)
 		reconcile_conceal(b, m, m->decision.reason);
 		return;
 	}
-	m->driver = driver_find(m->probe.fstype);
+	m->driver = driver_here(m->probe.fstype, reason);
 	if (!m->driver) {
-		(void)snprintf(reason, sizeof(reason), "no driver for %s", m->probe.fstype);
 		reconcile_conceal(b, m, reason);
 		return;
 	}

@@ -197,6 +197,8 @@ static void facts_of(const struct link_info *info, struct view_medium *facts)
 		.id = info->id,
 		.visible = info->flags & LINK_INFO_VISIBLE,
 		.passthrough = !(info->flags & LINK_INFO_NO_PASSTHROUGH),
+		.program = info->flags & LINK_INFO_PROGRAM,
+		.stable_inodes = info->flags & LINK_INFO_STABLE_INODES,
 		.owned = info->owner_uid != UINT32_MAX,
 		.uid = info->owner_uid,
 		.gid = info->owner_gid,

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "daemon/bdi.h"
+#include "staging/programs.h"
 
 /* "Copied" must soon mean "written": this long after the last writer closed. */
 #define SYNC_DELAY_MS 1000
@@ -66,7 +67,7 @@ static void start_mount(struct broker *b, struct medium *m);
 /* Whether the kernel may know the filesystem under another name; that is tried now. */
 static bool mount_otherwise(struct broker *b, struct medium *m, int err)
 {
-	const struct driver *other = driver_other(m->driver);
+	const struct driver *other = driver_next(m->driver);
 
 	if (err != -ENODEV || !other || b->phase == BROKER_ENDING)
 		return false;
@@ -79,12 +80,14 @@ static void mount_ended(const struct staging_result *result, void *data)
 {
 	struct medium *m = data;
 	struct broker *b = m->broker;
+	const struct driver *first;
 
 	m->job = NULL;
 	if (mount_otherwise(b, m, result->err))
 		return;
 	if (result->err < 0) {
-		m->driver = driver_find(m->probe.fstype);
+		first = driver_here(m->probe.fstype, NULL);
+		m->driver = first ? first : m->driver;
 		mount_failed(b, m, result->err, result->reason);
 	} else {
 		mount_succeeded(b, m, result);
@@ -217,8 +220,8 @@ static void found(const struct staging_result *result, void *data)
 void storage_find(struct broker *b, struct medium *m)
 {
 	m->seeking = true;
-	if (staging_find_start(b->staging, m->id, b->config->mount_timeout_ms, found, m, &m->job) <
-	    0)
+	if (staging_find_start(b->staging, m->id, m->driver->program, b->config->mount_timeout_ms,
+			       found, m, &m->job) < 0)
 		not_mounted(b, m);
 }
 
@@ -284,6 +287,18 @@ void storage_use(struct broker *b, struct medium *m, const struct link_message *
 		m->written = true;
 	if (medium_in_use(m))
 		storage_settle(b, m);
+}
+
+void storage_driver_died(uint32_t id, const char *fate, void *data)
+{
+	struct broker *b = data;
+	struct medium *m = registry_find(&b->registry, id);
+
+	if (!m || !medium_in_use(m))
+		return; /* what is going on with it tells the rest */
+	medium_set_reason(m, "%s", fate);
+	log_warning("%s: %s, what was not yet written is lost", QUOTE(m->name), fate);
+	closing_start(b, m, MEDIUM_CLOSE_DIED);
 }
 
 /* What was open is told anew; what was written before the server died may not be synced. */

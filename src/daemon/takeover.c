@@ -113,14 +113,15 @@ static int read_jobs(const struct handover *h, struct staging_left *left)
 int takeover_staging(struct broker *b)
 {
 	const struct handover *h = b->handover;
+	const struct staging_args args = broker_staging_args(b);
 	struct staging_left left = {.keeper_fd = h->keeper_fd, .keeper_pid = h->keeper_pid};
 	int r;
 
 	if (b->stored)
-		return staging_join(b->loop, b->dev_fd, h->namespace_fd, &b->staging);
+		return staging_join(b->loop, &args, h->namespace_fd, &b->staging);
 	r = read_jobs(h, &left);
 	if (r == 0)
-		r = staging_take(b->loop, b->dev_fd, &left, &b->staging);
+		r = staging_take(b->loop, &args, &left, &b->staging);
 	free(left.jobs);
 	return r;
 }

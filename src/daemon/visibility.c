@@ -17,8 +17,13 @@ static uint32_t info_flags(const struct broker *b, const struct medium *m)
 		flags |= LINK_INFO_READ_ONLY;
 	if (m->view == MEDIUM_VISIBLE || m->view == MEDIUM_VANISHING)
 		flags |= LINK_INFO_VISIBLE;
-	if (unfenceable || !b->config->passthrough)
+	/* Where a program has died, the kernel would answer with its own errors, not with ours. */
+	if (unfenceable || !b->config->passthrough || m->driver->program)
 		flags |= LINK_INFO_NO_PASSTHROUGH;
+	if (m->driver->program)
+		flags |= LINK_INFO_PROGRAM;
+	if (m->driver->stable_inodes)
+		flags |= LINK_INFO_STABLE_INODES;
 	return flags;
 }
 

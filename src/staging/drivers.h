@@ -8,16 +8,21 @@
 
 struct driver {
 	const char *fstype;	 /* as libblkid calls it */
-	const char *kernel_type; /* as the kernel calls it */
+	const char *kernel_type; /* as the kernel calls it; or the name of the program */
 	const char *defaults;	 /* always given, comma separated */
 	const char *allowed;	 /* names that the configuration may add or change */
 	const char *rescue;	 /* reads a write-protected medium that needs recovery; or NULL */
 	bool read_only;		 /* only ever mounted read-only */
 	bool takes_owner;	 /* has uid= and gid=: no owners on the disk */
 	bool has_shutdown;	 /* FS_IOC_SHUTDOWN works: passthrough can be fenced */
+	/* The rest is for drivers that are programs, see programs.h. */
+	const char *program; /* its file name; NULL: the kernel's own driver */
+	const char *package; /* of Debian */
+	bool stable_inodes;  /* a file keeps its inode number */
 };
 
-/* NULL: not on the list. "ntfs" prefers ntfs3, then the new ntfs, by /proc/filesystems. */
+/* Of the kernel. NULL: not on the list. "ntfs" prefers ntfs3, then the new ntfs, by
+ * /proc/filesystems. */
 const struct driver *driver_find(const char *fstype);
 
 /* The one of this type that the kernel calls so, or NULL. */

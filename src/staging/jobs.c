@@ -10,40 +10,25 @@
 #include "base/log.h"
 #include "base/packet.h"
 #include "base/process.h"
+#include "staging/jobs_internal.h"
 #include "staging/keeper.h"
-#include "staging/request.h"
 
 #define UNDO_DEADLINE_MS 60000
 
-struct staging {
-	struct loop *loop;
-	int dev_fd;    /* borrowed */
-	int keeper_fd; /* -EBADF: the keeper has died and is started anew with the next job */
-	pid_t keeper_pid;
-	struct loop_child *keeper;
-	struct list jobs; /* of staging_job */
-};
-
-struct staging_job {
-	struct staging *staging;
-	struct list link;
-	enum staging_work work;
-	uint32_t id;
-	int sock;
-	int pidfd; /* of the child, once it has told */
-	struct loop_fd *source;
-	struct loop_timer *deadline; /* NULL: it has passed */
-	staging_done_fn fn;	     /* NULL: forgotten, or the deadline has passed and was told */
-	void *data;
-};
+static void job_close(struct staging_job *job)
+{
+	job->source = loop_fd_remove(job->source);
+	job->sock = close_fd(job->sock);
+	job->pidfd = close_fd(job->pidfd);
+}
 
 static void job_free(struct staging_job *job)
 {
 	list_remove(&job->link);
-	loop_fd_remove(job->source);
+	job_close(job);
 	loop_timer_remove(job->deadline);
-	close_fd(job->sock);
-	close_fd(job->pidfd);
+	close_fd(job->fuse_fd);
+	close_fd(job->held.root_fd);
 	free(job);
 }
 
@@ -67,14 +52,22 @@ static void job_fail(struct staging_job *job, int err, const char *reason)
 	job_tell(job, &result);
 }
 
+/* A job that waits for a program has no child any more. */
 static void job_expired(void *data)
 {
 	struct staging_job *job = data;
+	struct program *program = served_find(job->staging, job->id);
+	char reason[LIMIT_REASON] = "the device does not answer";
 
 	job->deadline = loop_timer_remove(job->deadline);
 	if (job->pidfd >= 0)
 		(void)process_pidfd_kill(job->pidfd, SIGKILL);
-	job_fail(job, -ETIMEDOUT, "the device does not answer");
+	if (program && job->work != STAGING_SYNC) {
+		program_kill(program);
+		(void)snprintf(reason, sizeof(reason), "%s did not answer in time and was killed",
+			       program->name);
+	}
+	job_fail(job, -ETIMEDOUT, reason);
 }
 
 /*
@@ -83,19 +76,36 @@ static void job_expired(void *data)
  */
 static void undo_late_mount(struct staging *staging, uint32_t id)
 {
+	struct program *program = served_find(staging, id);
+
+	if (program)
+		program_kill(program);
 	(void)staging_umount_start(staging, id, true, UNDO_DEADLINE_MS, NULL, NULL, NULL);
 }
 
-static void job_done(struct staging_job *job, struct staging_result *result)
+void job_finish(struct staging_job *job, struct staging_result *result)
 {
 	struct staging *staging = job->staging;
-	bool late = (job->work == STAGING_MOUNT || job->work == STAGING_FIND) && !job->fn;
+	struct program *program;
+	bool late = (job->mounts || job->work == STAGING_FIND) && !job->fn;
 	uint32_t id = job->id;
 
 	job_tell(job, result);
 	job_free(job);
 	if (late)
 		undo_late_mount(staging, id);
+	program = served_find(staging, id);
+	if (program && !program->child)
+		served_settle(staging, program);
+}
+
+/* The child's answer. What a program serves takes another step. */
+static void job_done(struct staging_job *job, struct staging_result *result)
+{
+	job_close(job);
+	if (job->fn && job_goes_on(job, result))
+		return;
+	job_finish(job, result);
 }
 
 static void job_readable(int fd, uint32_t events, void *data)
@@ -148,20 +158,27 @@ static int keeper_ensure(struct staging *staging, int namespace_fd)
 			      &staging->keeper);
 }
 
-static struct staging *staging_alloc(struct loop *loop, int dev_fd)
+static struct staging *staging_alloc(struct loop *loop, const struct staging_args *args)
 {
 	struct staging *staging = calloc(1, sizeof(*staging));
 
 	if (!staging)
 		return NULL;
-	*staging = (struct staging){.loop = loop, .dev_fd = dev_fd, .keeper_fd = -EBADF};
+	*staging = (struct staging){.loop = loop,
+				    .dev_fd = args->dev_fd,
+				    .dev_dir = strdup(args->dev_dir),
+				    .keeper_fd = -EBADF,
+				    .died = args->died,
+				    .data = args->data};
 	list_init(&staging->jobs);
-	return staging;
+	list_init(&staging->programs);
+	return staging->dev_dir ? staging : staging_free(staging);
 }
 
-int staging_join(struct loop *loop, int dev_fd, int namespace_fd, struct staging **ret_staging)
+int staging_join(struct loop *loop, const struct staging_args *args, int namespace_fd,
+		 struct staging **ret_staging)
 {
-	struct staging *staging = staging_alloc(loop, dev_fd);
+	struct staging *staging = staging_alloc(loop, args);
 	int r;
 
 	if (!staging)
@@ -181,15 +198,18 @@ struct staging *staging_free(struct staging *staging)
 		return NULL;
 	list_for_each_safe (it, tmp, &staging->jobs)
 		job_free(CONTAINER_OF(it, struct staging_job, link));
+	list_for_each_safe (it, tmp, &staging->programs)
+		program_free(CONTAINER_OF(it, struct program, link));
 	staging->keeper_fd = close_fd(staging->keeper_fd); /* ends it, unless it hangs */
 	loop_child_forget(staging->keeper);
+	free(staging->dev_dir);
 	free(staging);
 	return NULL;
 }
 
-int staging_new(struct loop *loop, int dev_fd, struct staging **ret_staging)
+int staging_new(struct loop *loop, const struct staging_args *args, struct staging **ret_staging)
 {
-	return staging_join(loop, dev_fd, -EBADF, ret_staging);
+	return staging_join(loop, args, -EBADF, ret_staging);
 }
 
 pid_t staging_keeper(const struct staging *staging)
@@ -197,7 +217,10 @@ pid_t staging_keeper(const struct staging *staging)
 	return staging->keeper ? staging->keeper_pid : 0;
 }
 
-/* Whether a child for this mount point passed its deadline and has still not ended. */
+/*
+ * Whether a child for this mount point passed its deadline and has still not ended, or a program
+ * that serves it no more.
+ */
 static bool has_stuck_child(struct staging *staging, uint32_t id)
 {
 	list_for_each (it, &staging->jobs) {
@@ -209,63 +232,61 @@ static bool has_stuck_child(struct staging *staging, uint32_t id)
 	return false;
 }
 
-/* sock: taken over if it succeeds. */
-static struct staging_job *job_add(struct staging *staging, enum staging_work work, uint32_t id,
-				   int sock)
+static struct staging_job *job_new(struct staging *staging, const struct staging_request *request)
 {
 	struct staging_job *job = calloc(1, sizeof(*job));
 
 	if (!job)
 		return NULL;
-	*job = (struct staging_job){
-		.staging = staging, .work = work, .id = id, .sock = sock, .pidfd = -EBADF};
+	*job = (struct staging_job){.staging = staging,
+				    .request = *request,
+				    .work = request->work,
+				    .mounts = request->work == STAGING_MOUNT,
+				    .id = request->id,
+				    .sock = -EBADF,
+				    .pidfd = -EBADF,
+				    .fuse_fd = -EBADF,
+				    .held.root_fd = -EBADF};
 	list_append(&staging->jobs, &job->link);
 	return job;
 }
 
-static int job_new(struct staging *staging, const struct staging_request *request,
-		   struct staging_job **ret_job, int *ret_theirs)
+int job_ask(struct staging_job *job, const struct staging_request *request, int fuse_fd)
 {
-	struct staging_job *job;
+	struct staging *staging = job->staging;
+	_cleanup_close_ int theirs = -EBADF;
 	int pair[2];
+	int r = keeper_ensure(staging, -EBADF);
 
+	if (r < 0)
+		return r;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
-	job = job_add(staging, request->work, request->id, pair[0]);
-	if (!job) {
-		close_fd(pair[0]);
-		close_fd(pair[1]);
-		return -ENOMEM;
-	}
-	*ret_job = job;
-	*ret_theirs = pair[1];
-	return 0;
-}
-
-static int job_watch(struct staging_job *job, uint64_t deadline_ms)
-{
-	struct loop *loop = job->staging->loop;
-	int r = loop_fd_add(loop, job->sock, EPOLLIN, job_readable, job, &job->source);
-
-	return r < 0 ? r : loop_timer_add(loop, deadline_ms, job_expired, job, &job->deadline);
+	job->sock = pair[0];
+	theirs = pair[1];
+	job->work = request->work;
+	r = loop_fd_add(staging->loop, job->sock, EPOLLIN, job_readable, job, &job->source);
+	if (r == 0 && fuse_fd >= 0)
+		r = packet_send(job->sock, "", 1, fuse_fd);
+	if (r == 0)
+		r = packet_send(staging->keeper_fd, request, sizeof(*request), theirs);
+	return r;
 }
 
 static int job_start(struct staging *staging, const struct staging_request *request,
 		     uint64_t deadline_ms, staging_done_fn fn, void *data,
 		     struct staging_job **ret_job)
 {
-	_cleanup_close_ int theirs = -EBADF;
-	struct staging_job *job = NULL;
-	int r = keeper_ensure(staging, -EBADF);
+	struct staging_job *job = job_new(staging, request);
+	int r;
 
-	if (r < 0)
-		return r;
-	r = job_new(staging, request, &job, &theirs);
-	if (r < 0)
-		return r;
-	r = job_watch(job, deadline_ms);
+	if (!job)
+		return -ENOMEM;
+	r = loop_timer_add(staging->loop, deadline_ms, job_expired, job, &job->deadline);
+	if (r == 0 && request->program && request->work == STAGING_MOUNT)
+		r = job_connect(job);
 	if (r == 0)
-		r = packet_send(staging->keeper_fd, request, sizeof(*request), theirs);
+		r = job_ask(job, request, job->fuse_fd);
 	if (r < 0) {
 		job_free(job);
 		return r;
@@ -291,6 +312,11 @@ bool staging_busy(const struct staging *staging)
 		if (CONTAINER_OF(it, struct staging_job, link)->fn)
 			return true;
 	return false;
+}
+
+bool staging_serves(const struct staging *staging)
+{
+	return !list_empty(&staging->programs);
 }
 
 int staging_leave(const struct staging *staging, struct staging_left *ret_left)
@@ -320,23 +346,29 @@ int staging_leave(const struct staging *staging, struct staging_left *ret_left)
 /* What has not passed its deadline gets another one. */
 static int job_take(struct staging *staging, const struct staging_left_job *left)
 {
+	const struct staging_request request = {.work = (enum staging_work)left->work,
+						.id = left->id};
 	struct staging_job *job;
+	int r;
 
 	if (left->work > STAGING_FIND)
 		return -EBADMSG;
-	job = job_add(staging, (enum staging_work)left->work, left->id, left->sock);
+	job = job_new(staging, &request);
 	if (!job)
 		return -ENOMEM;
+	job->sock = left->sock;
 	job->pidfd = left->pidfd;
-	if (!left->expired)
-		return job_watch(job, UNDO_DEADLINE_MS);
-	return loop_fd_add(staging->loop, job->sock, EPOLLIN, job_readable, job, &job->source);
+	r = loop_fd_add(staging->loop, job->sock, EPOLLIN, job_readable, job, &job->source);
+	if (r == 0 && !left->expired)
+		r = loop_timer_add(staging->loop, UNDO_DEADLINE_MS, job_expired, job,
+				   &job->deadline);
+	return r;
 }
 
-int staging_take(struct loop *loop, int dev_fd, const struct staging_left *left,
-		 struct staging **ret_staging)
+int staging_take(struct loop *loop, const struct staging_args *args,
+		 const struct staging_left *left, struct staging **ret_staging)
 {
-	struct staging *staging = staging_alloc(loop, dev_fd);
+	struct staging *staging = staging_alloc(loop, args);
 	int r = 0;
 
 	if (!staging)
@@ -361,10 +393,12 @@ int staging_mount_start(struct staging *staging, const struct staging_mount *wha
 		.work = STAGING_MOUNT,
 		.id = what->id,
 		.read_only = what->read_only || what->driver->read_only || what->dev->read_only,
+		.program = what->driver->program,
+		.driver = what->driver,
 		.devnum = what->dev->devnum,
 	};
 
-	if (has_stuck_child(staging, what->id))
+	if (has_stuck_child(staging, what->id) || served_find(staging, what->id))
 		return -ETIMEDOUT;
 	(void)STR_COPY(request.kname, what->dev->kname);
 	(void)STR_COPY(request.kernel_type, what->driver->kernel_type);
@@ -377,7 +411,10 @@ int staging_mount_start(struct staging *staging, const struct staging_mount *wha
 int staging_umount_start(struct staging *staging, uint32_t id, bool force, uint64_t deadline_ms,
 			 staging_done_fn fn, void *data, struct staging_job **ret_job)
 {
-	struct staging_request request = {.work = STAGING_UMOUNT, .id = id, .force = force};
+	struct staging_request request = {.work = STAGING_UMOUNT,
+					  .id = id,
+					  .force = force,
+					  .program = served_find(staging, id)};
 
 	return job_start(staging, &request, deadline_ms, fn, data, ret_job);
 }
@@ -385,17 +422,18 @@ int staging_umount_start(struct staging *staging, uint32_t id, bool force, uint6
 int staging_sync_start(struct staging *staging, uint32_t id, uint64_t deadline_ms,
 		       staging_done_fn fn, void *data, struct staging_job **ret_job)
 {
-	struct staging_request request = {.work = STAGING_SYNC, .id = id};
+	struct staging_request request = {
+		.work = STAGING_SYNC, .id = id, .program = served_find(staging, id)};
 
 	if (has_stuck_child(staging, id))
 		return -ETIMEDOUT;
 	return job_start(staging, &request, deadline_ms, fn, data, ret_job);
 }
 
-int staging_find_start(struct staging *staging, uint32_t id, uint64_t deadline_ms,
+int staging_find_start(struct staging *staging, uint32_t id, bool program, uint64_t deadline_ms,
 		       staging_done_fn fn, void *data, struct staging_job **ret_job)
 {
-	struct staging_request request = {.work = STAGING_FIND, .id = id};
+	struct staging_request request = {.work = STAGING_FIND, .id = id, .program = program};
 
 	return job_start(staging, &request, deadline_ms, fn, data, ret_job);
 }
@@ -403,8 +441,14 @@ int staging_find_start(struct staging *staging, uint32_t id, uint64_t deadline_m
 int staging_abandon_start(struct staging *staging, uint32_t id, bool shutdown, uint64_t deadline_ms,
 			  staging_done_fn fn, void *data, struct staging_job **ret_job)
 {
-	struct staging_request request = {.work = STAGING_ABANDON, .id = id, .shutdown = shutdown};
+	struct program *program = served_find(staging, id);
+	struct staging_request request = {.work = STAGING_ABANDON,
+					  .id = id,
+					  .shutdown = shutdown && !program,
+					  .program = program};
 
+	if (program) /* the fence: nothing more is written, and who waits for it gets an error */
+		program_kill(program);
 	return job_start(staging, &request, deadline_ms, fn, data, ret_job);
 }
 

@@ -24,15 +24,30 @@ static int tell_started(int sock)
 	return pidfd < 0 ? pidfd : packet_send(sock, &reply, sizeof(reply), pidfd);
 }
 
+/* The fd that comes before a mount by a program. */
+static int receive_connection(int sock)
+{
+	char byte;
+	int fd = -EBADF;
+	ssize_t n = packet_receive(sock, &byte, sizeof(byte), &fd);
+
+	if (n < 0)
+		return (int)n;
+	return fd < 0 ? -EBADMSG : fd;
+}
+
 static void child_main(const struct staging_request *request, int sock, int dev_fd, pid_t keeper)
 {
 	struct staging_reply reply = {.kind = STAGING_DONE, .result.root_fd = -EBADF};
+	struct worker_tools tools = {.dev_fd = dev_fd, .fuse_fd = -EBADF};
 	int kept[] = {sock, dev_fd};
 
 	process_keep_fds(kept, ARRAY_SIZE(kept));
 	if (process_die_with(keeper) < 0 || tell_started(sock) < 0)
 		_exit(1);
-	worker_run(request, dev_fd, &reply.result);
+	if (request->program && request->work == STAGING_MOUNT)
+		tools.fuse_fd = receive_connection(sock);
+	worker_run(request, &tools, &reply.result);
 	_exit(packet_send(sock, &reply, sizeof(reply), reply.result.root_fd) < 0);
 }
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
@@ -90,7 +91,6 @@ static int attempt_all(const struct staging_request *request, struct mount_attem
 	int first;
 	int r;
 
-	attempt->read_only = request->read_only;
 	first = mount_attempt_run(attempt, message, sizeof(message));
 	r = first;
 	if (r < 0 && !attempt->read_only && may_help(r)) {
@@ -106,16 +106,41 @@ static int attempt_all(const struct staging_request *request, struct mount_attem
 	return r < 0 ? first : 0;
 }
 
-static int open_result(const char *target, struct staging_result *result)
+/*
+ * The connection alone: the program that serves it is started by others. It may be used by
+ * everybody, since the server acts for everybody. The kernel is to check nothing: it has done so in
+ * the view.
+ */
+static int attempt_program(const struct staging_request *request, int fuse_fd,
+			   const struct mount_attempt *attempt, struct staging_result *result)
+{
+	unsigned long flags = MS_NOSUID | MS_NODEV | (request->read_only ? MS_RDONLY : 0);
+	char options[80];
+
+	(void)snprintf(options, sizeof(options),
+		       "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", fuse_fd);
+	if (fuse_fd < 0)
+		return fuse_fd;
+	if (mount("hotplugfs-disk", attempt->target, "fuse", flags, options) == 0)
+		return 0;
+	set_reason(result, "cannot mount FUSE: ", "fuse", -errno, "");
+	return -errno;
+}
+
+/* Nothing is asked of a program that does not run yet. */
+static int open_result(const struct staging_request *request, const char *target,
+		       struct staging_result *result)
 {
 	result->root_fd = open(target, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (result->root_fd < 0)
 		return -errno;
-	worker_space(result->root_fd, result);
+	if (!request->program)
+		worker_space(result->root_fd, result);
 	return 0;
 }
 
-void mounter_run(const struct staging_request *request, int dev_fd, struct staging_result *result)
+void mounter_run(const struct staging_request *request, const struct worker_tools *tools,
+		 struct staging_result *result)
 {
 	struct worker_path target = worker_mount_point(request->id);
 	_cleanup_(device_node_done) struct device_node node = DEVICE_NODE_NULL;
@@ -126,7 +151,7 @@ void mounter_run(const struct staging_request *request, int dev_fd, struct stagi
 	};
 
 	(void)STR_COPY(result->options, request->options);
-	result->err = device_node_find(dev_fd, request->kname, request->devnum, &node);
+	result->err = device_node_find(tools->dev_fd, request->kname, request->devnum, &node);
 	if (result->err < 0) {
 		set_reason(result, "", request->kernel_type, result->err, "");
 		return;
@@ -136,9 +161,13 @@ void mounter_run(const struct staging_request *request, int dev_fd, struct stagi
 		result->err = -errno;
 		return;
 	}
-	result->err = attempt_all(request, &attempt, result);
+	attempt.read_only = request->read_only;
+	if (request->program)
+		result->err = attempt_program(request, tools->fuse_fd, &attempt, result);
+	else
+		result->err = attempt_all(request, &attempt, result);
 	if (result->err == 0)
-		result->err = open_result(target.text, result);
+		result->err = open_result(request, target.text, result);
 	else
 		(void)rmdir(target.text);
 	result->read_only = attempt.read_only;

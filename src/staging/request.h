@@ -7,7 +7,7 @@
  * A keeper may be asked by a program that was installed later: to be raised whenever something of
  * this file means something else.
  */
-#define STAGING_PROTOCOL 1
+#define STAGING_PROTOCOL 2
 
 enum staging_work {
 	STAGING_MOUNT,
@@ -15,6 +15,7 @@ enum staging_work {
 	STAGING_SYNC,
 	STAGING_ABANDON,
 	STAGING_FIND,
+	STAGING_CHECK, /* of a mount by a program: waits until it answers */
 };
 
 /* Parent -> keeper, one packet, with the child's end of the job's own socket pair beside it. */
@@ -23,8 +24,14 @@ struct staging_request {
 	uint32_t id;
 	bool force;    /* UMOUNT */
 	bool shutdown; /* ABANDON */
+	/*
+	 * A driver program serves it. With MOUNT, the connection (an fd of /dev/fuse) comes first,
+	 * as a packet on the job's socket.
+	 */
+	bool program;
 	/* the rest with MOUNT only */
 	bool read_only;
+	const struct driver *driver; /* of a program: the parent's, static */
 	dev_t devnum;
 	char kname[LIMIT_KNAME];
 	char kernel_type[LIMIT_FSTYPE];

@@ -11,19 +11,30 @@
 
 struct staging;
 
+struct staging_args {
+	int dev_fd;	     /* directory with device nodes, borrowed, to be kept open */
+	const char *dev_dir; /* the same by its name, for driver programs; copied */
+	/*
+	 * A driver program that served the mount id has ended although nobody wanted it to; fate is
+	 * a reason for people. What it served gives errors, and is still to be unmounted.
+	 */
+	void (*died)(uint32_t id, const char *fate, void *data);
+	void *data;
+};
+
 /*
  * Starts the keeper: a process that makes the namespace (unshare, a tmpfs as root, everything
  * else detached), lives in it and forks the children there; so nobody needs setns(2) and the
- * CAP_SYS_CHROOT that it asks for. dev_fd: directory with device nodes, borrowed, to be kept open.
- * Waits for the keeper, which touches no device. Returns 0 or -errno; -EPERM without
- * CAP_SYS_ADMIN.
+ * CAP_SYS_CHROOT that it asks for. Waits for the keeper, which touches no device. Returns 0 or
+ * -errno; -EPERM without CAP_SYS_ADMIN.
  */
-int staging_new(struct loop *loop, int dev_fd, struct staging **ret_staging);
+int staging_new(struct loop *loop, const struct staging_args *args, struct staging **ret_staging);
 /*
  * The same in a namespace that another process has left (borrowed); see staging_find_start(). Needs
  * CAP_SYS_CHROOT.
  */
-int staging_join(struct loop *loop, int dev_fd, int namespace_fd, struct staging **ret_staging);
+int staging_join(struct loop *loop, const struct staging_args *args, int namespace_fd,
+		 struct staging **ret_staging);
 /* The keeper, or 0. */
 pid_t staging_keeper(const struct staging *staging);
 
@@ -47,11 +58,13 @@ struct staging_left {
 void staging_protocol(char *ret_text, size_t size);
 /* Whether somebody waits for a child. */
 bool staging_busy(const struct staging *staging);
+/* Whether a driver program serves a mount: it cannot be left to the next program. */
+bool staging_serves(const struct staging *staging);
 /* Returns 0 or -ENOMEM. */
 int staging_leave(const struct staging *staging, struct staging_left *ret_left);
 /* Instead of staging_new(). Takes the fds over if it succeeds. Returns 0 or -errno. */
-int staging_take(struct loop *loop, int dev_fd, const struct staging_left *left,
-		 struct staging **ret_staging);
+int staging_take(struct loop *loop, const struct staging_args *args,
+		 const struct staging_left *left, struct staging **ret_staging);
 
 /*
  * Kills the keeper; what is still mounted goes with the namespace. fn of running jobs is not
@@ -96,11 +109,14 @@ typedef void (*staging_done_fn)(const struct staging_result *result, void *data)
  * be NULL.
  *
  * mount:  proves exclusive use by an O_EXCL open, then fsopen/fsmount (mount(2) where the new
- *         calls are missing); retries read-only where that may help.
+ *         calls are missing); retries read-only where that may help. With a driver that is a
+ *         program: a FUSE mount, then the program is started, and it is waited for its first
+ *         answer.
  * umount: not lazy: -EBUSY when something still uses it. force: what is still open fails
  *         from now on where the filesystem can be shut down, and the unmount is lazy. What is
- *         not mounted (any more) is unmounted.
- * sync:   syncfs(2).
+ *         not mounted (any more) is unmounted. A program is waited for, since it still writes:
+ *         -EIO when it fails; at the deadline it is killed.
+ * sync:   syncfs(2), or what comes close to it with a program.
  */
 struct staging_job;
 int staging_mount_start(struct staging *staging, const struct staging_mount *what,
@@ -112,13 +128,23 @@ int staging_sync_start(struct staging *staging, uint32_t id, uint64_t deadline_m
 		       staging_done_fn fn, void *data, struct staging_job **ret_job);
 /*
  * What is mounted for this id: -ENOENT if nothing is; else root_fd, read_only and the space. If it
- * is not waited for, it is unmounted.
+ * is not waited for, it is unmounted. What a program served is never found, since the program has
+ * ended with its daemon: it is taken away.
  */
-int staging_find_start(struct staging *staging, uint32_t id, uint64_t deadline_ms,
+int staging_find_start(struct staging *staging, uint32_t id, bool program, uint64_t deadline_ms,
 		       staging_done_fn fn, void *data, struct staging_job **ret_job);
-/* Shuts the filesystem down where it can (FS_IOC_SHUTDOWN, no flush), then a lazy unmount. */
+/*
+ * Shuts the filesystem down where it can (FS_IOC_SHUTDOWN, no flush), or kills the program, then a
+ * lazy unmount.
+ */
 int staging_abandon_start(struct staging *staging, uint32_t id, bool shutdown, uint64_t deadline_ms,
 			  staging_done_fn fn, void *data, struct staging_job **ret_job);
+
+/*
+ * Kills the program that serves a mount, if one does. What is asked of it fails from now on, and
+ * died is called.
+ */
+void staging_kill(struct staging *staging, uint32_t id);
 
 /* fn is not called any more; the child goes on to its deadline. Accepts NULL, returns NULL. */
 struct staging_job *staging_job_forget(struct staging_job *job);

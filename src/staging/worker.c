@@ -9,6 +9,7 @@
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 
+#include "base/flush.h"
 #include "staging/mounter.h"
 
 /*
@@ -84,11 +85,12 @@ static void run_umount(const struct staging_request *request, struct staging_res
 {
 	_cleanup_close_ int root = open_root(request->id, O_PATH);
 
-	if (root >= 0)
+	if (root >= 0 && !request->force)
 		worker_space(root, result);
 	root = close_fd(root);
 	if (request->force) {
-		shut_down(request->id, SHUTDOWN_SYNCED);
+		if (!request->program)
+			shut_down(request->id, SHUTDOWN_SYNCED);
 		detach(request->id, result);
 		return;
 	}
@@ -110,7 +112,9 @@ static void run_sync(const struct staging_request *request, struct staging_resul
 		result->err = root;
 		return;
 	}
-	if (syncfs(root) < 0)
+	if (request->program)
+		result->err = flush_program(root);
+	else if (syncfs(root) < 0)
 		result->err = -errno;
 	worker_space(root, result);
 }
@@ -120,6 +124,11 @@ static void run_find(const struct staging_request *request, struct staging_resul
 {
 	struct statfs st;
 
+	if (request->program) {
+		detach(request->id, result);
+		result->err = -ENOENT;
+		return;
+	}
 	result->root_fd = open_root(request->id, O_PATH);
 	if (result->root_fd < 0 || fstatfs(result->root_fd, &st) < 0) {
 		result->err = result->root_fd < 0 ? result->root_fd : -errno;
@@ -137,19 +146,31 @@ static void run_abandon(const struct staging_request *request, struct staging_re
 	detach(request->id, result);
 }
 
+/* The first questions to a program: they wait until it serves, or fail when it has ended. */
+static void run_check(const struct staging_request *request, struct staging_result *result)
+{
+	_cleanup_close_ int root = open_root(request->id, O_PATH);
+	struct stat st;
+
+	if (root < 0)
+		result->err = root;
+	else if (fstat(root, &st) < 0)
+		result->err = -errno;
+	else
+		worker_space(root, result);
+}
+
 static void (*const works[])(const struct staging_request *, struct staging_result *) = {
-	[STAGING_UMOUNT] = run_umount,
-	[STAGING_SYNC] = run_sync,
-	[STAGING_ABANDON] = run_abandon,
-	[STAGING_FIND] = run_find,
+	[STAGING_UMOUNT] = run_umount, [STAGING_SYNC] = run_sync,   [STAGING_ABANDON] = run_abandon,
+	[STAGING_FIND] = run_find,     [STAGING_CHECK] = run_check,
 };
 
-void worker_run(const struct staging_request *request, int dev_fd,
+void worker_run(const struct staging_request *request, const struct worker_tools *tools,
 		struct staging_result *ret_result)
 {
 	*ret_result = (struct staging_result){.root_fd = -EBADF};
 	if (request->work == STAGING_MOUNT)
-		mounter_run(request, dev_fd, ret_result);
+		mounter_run(request, tools, ret_result);
 	else
 		works[request->work](request, ret_result);
 }

@@ -3,11 +3,16 @@
 
 #include "staging/request.h"
 
+struct worker_tools {
+	int dev_fd;  /* directory with device nodes */
+	int fuse_fd; /* to mount a program by, or -errno */
+};
+
 /*
- * Does what is asked; may wait for the device without limit, so only a child calls it. dev_fd:
- * directory with device nodes. ret_result: root_fd is the caller's to close.
+ * Does what is asked; may wait for the device without limit, so only a child calls it. ret_result:
+ * root_fd is the caller's to close.
  */
-void worker_run(const struct staging_request *request, int dev_fd,
+void worker_run(const struct staging_request *request, const struct worker_tools *tools,
 		struct staging_result *ret_result);
 
 /* Path of a mount point, absolute in the namespace. */

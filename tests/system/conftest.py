@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 pytest.register_assert_rewrite("harness")
 
-from harness import disks, kernel  # noqa: E402  (after the path is set)
+from harness import disks, kernel, rootless  # noqa: E402  (after the path is set)
 from harness.container import Run  # noqa: E402
 from harness.daemon import Daemon  # noqa: E402
 from harness.guests import Refused  # noqa: E402
@@ -154,7 +154,7 @@ def daemon(work, request, loopdev, zram):
                 **environment):
         directory = where or os.path.join(work, f"daemon{next(numbers)}")
         one = kind(request.config.option.hotplugfs, directory, devices, options, extra,
-                   **environment)
+                     **environment)
         marker = request.node.get_closest_marker("log_errors")
         one.allowed_errors = list(marker.args) if marker else []
         made.append(one)
@@ -205,6 +205,30 @@ def engine(session_directory, request):
         reason = one.refuses()
         if reason:
             pytest.skip(CANNOT + reason)
+        yield one
+    finally:
+        one.remove()
+
+
+@pytest.fixture(scope="session")
+def ids(session_directory):
+    """A user with a range of ids for user namespaces."""
+    directory = os.path.join(session_directory, "ids")
+    os.mkdir(directory)
+    one = rootless.Ids(directory)
+    yield one
+    one.remove()
+
+
+@pytest.fixture(scope="session")
+def rootless_engine(engine, ids, session_directory, request):
+    """podman of that user; engine: first of all, does podman work at all?"""
+    one = rootless.RootlessEngine(os.path.join(session_directory, "usr"),
+                                  request.config.option.hotplugfs)
+    try:
+        reason = one.refuses()
+        if reason:
+            pytest.skip(f"{CANNOT}rootless {reason}")
         yield one
     finally:
         one.remove()

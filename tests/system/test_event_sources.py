@@ -7,7 +7,6 @@ import socket
 
 import pytest
 
-from harness import rootless
 from harness.container import WATCH
 from harness.daemon import die_with_parent
 from harness.disks import LOOP_CTL_ADD, LOOP_CTL_REMOVE
@@ -18,29 +17,6 @@ NETLINK_KOBJECT_UEVENT = 15
 USERNS = ["--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536",
           "--tmpfs", "/var/lib:notmpcopyup"]
 """What --userns=auto does for an image; its root does not own the root filesystem."""
-
-
-@pytest.fixture(scope="session")
-def ids(session_directory):
-    directory = os.path.join(session_directory, "ids")
-    os.mkdir(directory)
-    one = rootless.Ids(directory)
-    yield one
-    one.remove()
-
-
-@pytest.fixture(scope="session")
-def rootless_engine(engine, ids, session_directory, request):
-    """podman of a user; engine: first of all, does podman work at all?"""
-    one = rootless.RootlessEngine(os.path.join(session_directory, "usr"),
-                                  request.config.option.hotplugfs)
-    try:
-        reason = one.refuses()
-        if reason:
-            pytest.skip(f"this machine cannot: rootless {reason}")
-        yield one
-    finally:
-        one.remove()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#include "staging/drivers.h"
+#include "staging/programs.h"
 
 static const struct owner nobody = {.set = false};
 static const struct owner user = {.set = true, .uid = 1000, .gid = 100};
@@ -107,13 +107,36 @@ static void test_too_long(void **state)
 		-E2BIG);
 }
 
+static void test_programs(void **state)
+{
+	const struct driver *program = program_for("ext4");
+	char got[LIMIT_OPTIONS];
+	char error[64];
+
+	assert_null(program_for("swap"));
+	assert_non_null(program);
+	assert_string_equal(program->program, "fuse2fs");
+	assert_true(program->stable_inodes);
+	assert_int_equal(driver_options(program, "", &nobody, got, error, sizeof(error)), 0);
+	assert_string_equal(got, "fakeroot");
+	assert_int_equal(driver_options(program, "acl", &user, got, error, sizeof(error)), 0);
+	assert_string_equal(got, "fakeroot,acl,uid=1000,gid=100");
+	/* another place to look for the disk, and what only the kernel has */
+	assert_int_equal(driver_options(program, "offset=512", &nobody, got, error, sizeof(error)),
+			 -EINVAL);
+	assert_int_equal(
+		driver_options(program, "errors=continue", &nobody, got, error, sizeof(error)),
+		-EINVAL);
+	assert_null(driver_next(program)); /* after a program nothing else is tried */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_find),	cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_owner),	cmocka_unit_test(test_extra_replaces_and_adds),
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_too_long),
-		cmocka_unit_test(test_other),
+		cmocka_unit_test(test_other),	cmocka_unit_test(test_programs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

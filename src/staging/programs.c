@@ -1,0 +1,107 @@
+#include "programs.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+
+/* PROC_USER_INIT_INO in include/linux/proc_ns.h of the kernel; the same since 3.8. */
+#define INITIAL_USER_NAMESPACE 0xEFFFFFFDu
+
+/*
+ * Options of fuse2fs (fuse2fs(1)). fakeroot: it allows everything to everybody; who may do what has
+ * been decided before it is asked. uid and gid are libfuse's, and change what is shown only.
+ * Killing the program fences what it serves. It opens the device exclusively.
+ */
+#define FUSE2FS(type)                                                                         \
+	{                                                                                     \
+		.fstype = (type), .kernel_type = "fuse2fs", .defaults = "fakeroot",           \
+		.allowed = "acl,noacl,norecovery,minixdf,bsddf,uid,gid", .takes_owner = true, \
+		.has_shutdown = true, .program = "fuse2fs", .package = "fuse2fs",             \
+		.stable_inodes = true                                                         \
+	}
+
+static const struct driver programs[] = {
+	FUSE2FS("ext4"),
+	FUSE2FS("ext3"),
+	FUSE2FS("ext2"),
+};
+
+/* Not $PATH: the program is started with what a stranger's disk says. */
+static const char *const directories[] = {
+	"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin",
+};
+
+bool kernel_mounts_here(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/user", &st) < 0 || st.st_ino == INITIAL_USER_NAMESPACE;
+}
+
+const struct driver *program_for(const char *fstype)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(programs); i++)
+		if (streq(programs[i].fstype, fstype))
+			return &programs[i];
+	return NULL;
+}
+
+int program_locate(const struct driver *driver, char ret_path[PROGRAM_PATH_SIZE])
+{
+	char path[PROGRAM_PATH_SIZE];
+
+	for (size_t i = 0; i < ARRAY_SIZE(directories); i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", directories[i], driver->program);
+		if (access(path, X_OK) < 0)
+			continue;
+		memcpy(ret_path, path, sizeof(path));
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static const struct driver *program_find(const char *fstype)
+{
+	const struct driver *driver = program_for(fstype);
+	char path[PROGRAM_PATH_SIZE];
+
+	return driver && program_locate(driver, path) == 0 ? driver : NULL;
+}
+
+const struct driver *driver_here(const char *fstype, char missing[LIMIT_REASON])
+{
+	const struct driver *driver = kernel_mounts_here() ? driver_find(fstype)
+							   : program_find(fstype);
+	const struct driver *known = program_for(fstype);
+
+	if (driver || !missing)
+		return driver;
+	if (known)
+		(void)snprintf(missing, LIMIT_REASON,
+			       "no driver for %s: the kernel mounts no disks in a user namespace, "
+			       "and %s is not installed (package %s)",
+			       fstype, known->program, known->package);
+	else
+		(void)snprintf(missing, LIMIT_REASON, "no driver for %s%s", fstype,
+			       kernel_mounts_here() ? ""
+						    : ": the kernel mounts no disks in a user "
+						      "namespace");
+	return NULL;
+}
+
+const struct driver *driver_named(const char *fstype, const char *name)
+{
+	const struct driver *program = program_for(fstype);
+
+	if (program && streq(program->kernel_type, name))
+		return program;
+	return driver_find_kernel(fstype, name);
+}
+
+const struct driver *driver_next(const struct driver *driver)
+{
+	const struct driver *other = driver->program ? NULL : driver_other(driver);
+
+	if (other || driver->program)
+		return other;
+	return program_find(driver->fstype);
+}

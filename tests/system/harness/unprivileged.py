@@ -1,0 +1,73 @@
+"""A daemon that a plain user runs in a user namespace: no root, no right of the host."""
+
+import os
+import subprocess
+
+from . import processes
+from .daemon import Daemon
+from .wait import SLOWNESS, until
+
+UID = 1_500_000 + os.getpid()
+"""The user outside; in the namespace it is 0, and there is no other."""
+AS_USER = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--"]
+
+
+def give(disk):
+    """The disk's node belongs to the user from now on."""
+    os.chown(disk.device, UID, UID)
+    return disk
+
+
+class UserDaemon(Daemon):
+    """The view is in the user's mount namespace: what looks at it goes there."""
+
+    def __init__(self, binary, work, *args, **parameters):
+        super().__init__(binary, work, *args, **parameters)
+        for path in (work, self.media):
+            os.chown(path, UID, UID)
+        self.command = [*AS_USER, "unshare", "--user", "--map-root-user", "--mount", "--",
+                        *self.command]
+
+    def start(self, ready=True):
+        mask = os.umask(0)  # the user writes to our socket
+        try:
+            return super().start(ready)
+        finally:
+            os.umask(mask)
+
+    def inside(self, *command, check=True, start=False, **options):
+        """Runs a command in the namespaces, as their root; start: returns the Popen."""
+        command = [*AS_USER, "nsenter", f"--target={self.process.pid}", "--user", "--mount",
+                   "--preserve-credentials", "--", *map(str, command)]
+        if start:
+            return subprocess.Popen(command, text=True, stdin=subprocess.PIPE,
+                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True, errors="surrogateescape",
+                                timeout=100 * SLOWNESS, check=False, **options)
+        assert not check or result.returncode == 0, \
+            f"{command}: exit {result.returncode}: {result.stdout}{result.stderr}\n{self.log()[-2000:]}"
+        return result
+
+    def sh(self, script, *args, check=True):
+        """A shell script whose working directory is the view; returns what it printed."""
+        script = f'cd "{self.media}"; {script}'
+        result = self.inside("sh", "-euc", script, "sh", *args, check=check)
+        return result.stdout if check else result
+
+    def start_sh(self, script):
+        """The same in the background, with pipes."""
+        return self.inside("sh", "-euc", f'cd "{self.media}"; {script}', start=True)
+
+    def names(self):
+        return set(self.sh("ls").split())
+
+    def client(self, command, *args, check=True, timeout=30):
+        return self.inside(self.binary, command, "--socket", self.socket, *args, check=check)
+
+    def programs(self):
+        """The process ids of driver programs."""
+        return [pid for pid in self.pids() if processes.name(pid) == "fuse2fs"]
+
+    def program(self):
+        return until("a driver program runs", self.programs)[0]
