@@ -21,8 +21,12 @@ static void check_sysfs(const struct config *config, struct doctor_finding *find
 
 	(void)config;
 	if (statfs("/sys/class/block", &fs) < 0 || fs.f_type != SYSFS_MAGIC)
-		doctor_found(finding, DOCTOR_FAIL, "mount it (container: -v /sys:/sys:ro)",
-			     "there is no sysfs on /sys");
+		doctor_found(
+			finding, DOCTOR_WARN,
+			"mount it (container: -v /sys:/sys:ro), or name the disks with "
+			"--include",
+			"there is no sysfs on /sys: only disks that --include names are shown, "
+			"as far as /proc/partitions knows them");
 	else if (fs.f_flags & ST_RDONLY)
 		doctor_found(
 			finding, DOCTOR_WARN,
@@ -146,7 +150,7 @@ static void nodes_report(const struct nodes *nodes, const char *dir, struct doct
 
 static void check_nodes(const struct config *config, struct doctor_finding *finding)
 {
-	_cleanup_close_ int sysfs_fd = open("/sys", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int sysfs_fd = blockdev_open(NULL);
 	_cleanup_close_ int dev_fd = open(config->dev_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct nodes nodes = {
 		.config = config, .finding = finding, .sysfs_fd = sysfs_fd, .dev_fd = dev_fd};

@@ -218,7 +218,7 @@ static int print_json(const struct examination *e)
 
 static enum exit_status probe_device(struct examination *e, const char *device, bool json)
 {
-	_cleanup_close_ int sysfs_fd = open("/sys", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int sysfs_fd = blockdev_open(NULL);
 	_cleanup_close_ int dev_fd = -EBADF;
 	int r;
 

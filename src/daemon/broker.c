@@ -148,9 +148,25 @@ static int open_directory(const char *path, const char *what, int *ret_fd)
 	return 0;
 }
 
+static int open_sysfs(struct broker *b)
+{
+	bool sysfs;
+
+	b->sysfs_fd = blockdev_open(&sysfs);
+	if (b->sysfs_fd < 0) {
+		log_err("there is neither /sys nor /proc: %s", strerror(-b->sysfs_fd));
+		return b->sysfs_fd;
+	}
+	if (!sysfs)
+		log_warning("there is no sysfs on /sys: disks are known from /proc/partitions, and "
+			    "only those that --include names or a rule shows by name are shown; "
+			    "an exchanged card is noticed late");
+	return 0;
+}
+
 static int open_directories(struct broker *b)
 {
-	int r = open_directory("/sys", "sysfs at", &b->sysfs_fd);
+	int r = open_sysfs(b);
 
 	if (r == 0)
 		r = open_directory("/proc", "proc at", &b->proc_fd);

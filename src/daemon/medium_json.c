@@ -99,7 +99,8 @@ static int fill(struct json_object *object, const struct medium *m, bool passthr
 {
 	bool named = m->view == MEDIUM_VISIBLE || m->view == MEDIUM_VANISHING;
 	bool fenceable = m->driver && !m->driver->program &&
-			 (m->driver->has_shutdown || !m->dev.removable);
+			 (m->driver->has_shutdown ||
+			  !(m->dev.removable || m->dev.unknown_hardware));
 	int r = named ? add_text(object, "name", m->name) : add_value(object, "name", NULL);
 
 	if (r == 0)

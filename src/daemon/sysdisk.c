@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "device/blockdev.h"
+
 #define MAX_DEPTH 8 /* of devices built on devices */
 
 static int add_disk(struct sysdisk *s, dev_t disk)
@@ -42,6 +44,36 @@ static int read_devnum(int dir_fd, const char *path, dev_t *ret_devnum)
 		return -EINVAL;
 	*ret_devnum = makedev(maj, min);
 	return 0;
+}
+
+struct lookup {
+	int sysfs_fd;
+	dev_t devnum;
+	dev_t disk; /* 0: not found */
+};
+
+static int look_up(const char *kname, void *data)
+{
+	struct lookup *lookup = data;
+	struct blockdev dev;
+
+	if (blockdev_read(lookup->sysfs_fd, kname, &dev) == 0 && dev.devnum == lookup->devnum)
+		lookup->disk = dev.disk_devnum;
+	return lookup->disk != 0;
+}
+
+/*
+ * Where there is no sysfs: what is below a device that is built on others stays unknown. Else it is
+ * no block device: tmpfs, overlay and so on.
+ */
+static int add_unknown(struct sysdisk *s, int sysfs_fd, dev_t devnum)
+{
+	struct lookup lookup = {.sysfs_fd = sysfs_fd, .devnum = devnum};
+
+	if (faccessat(sysfs_fd, "class/block", F_OK, 0) == 0)
+		return 0;
+	(void)blockdev_each(sysfs_fd, look_up, &lookup);
+	return lookup.disk ? add_disk(s, lookup.disk) : 0;
 }
 
 static int add_device(struct sysdisk *s, int sysfs_fd, dev_t devnum, unsigned depth);
@@ -82,7 +114,7 @@ static int add_device(struct sysdisk *s, int sysfs_fd, dev_t devnum, unsigned de
 	(void)snprintf(path, sizeof(path), "dev/block/%u:%u", major(devnum), minor(devnum));
 	device = openat(sysfs_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (device < 0)
-		return 0; /* not a block device: tmpfs, overlay and so on */
+		return add_unknown(s, sysfs_fd, devnum);
 	if (faccessat(device, "partition", F_OK, 0) == 0)
 		(void)read_devnum(device, "../dev", &disk);
 	r = add_disk(s, disk);

@@ -10,7 +10,8 @@
 
 static uint32_t info_flags(const struct broker *b, const struct medium *m)
 {
-	bool unfenceable = m->dev.removable && !m->driver->has_shutdown;
+	bool exchangeable = m->dev.removable || m->dev.unknown_hardware;
+	bool unfenceable = exchangeable && !m->driver->has_shutdown;
 	uint32_t flags = 0;
 
 	if (m->read_only)

@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 
 #include "device/blockdev_hardware.h"
+#include "device/blockdev_proc.h"
 #include "device/sysfs.h"
 
 #define SECTOR_BYTES 512 /* the unit of size and start, whatever the device's own sectors are */
@@ -131,6 +132,20 @@ static int read_disk(int sysfs_fd, const char *dir, struct blockdev *dev)
 	return 0;
 }
 
+int blockdev_open(bool *ret_sysfs)
+{
+	_cleanup_close_ int fd = open("/sys", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool sysfs = fd >= 0 && faccessat(fd, "class/block", F_OK, 0) == 0;
+	int proc;
+
+	if (ret_sysfs)
+		*ret_sysfs = sysfs;
+	if (sysfs)
+		return TAKE_FD(fd);
+	proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return proc < 0 ? -errno : proc;
+}
+
 int blockdev_read(int sysfs_fd, const char *kname, struct blockdev *ret_dev)
 {
 	struct blockdev dev = {0};
@@ -141,6 +156,8 @@ int blockdev_read(int sysfs_fd, const char *kname, struct blockdev *ret_dev)
 		return -EINVAL;
 	(void)STR_COPY(dev.kname, kname);
 	r = device_dir(sysfs_fd, kname, dir, sizeof(dir));
+	if (r == -ENODEV)
+		return blockdev_read_proc(sysfs_fd, kname, ret_dev);
 	if (r == 0)
 		r = read_devnum(sysfs_fd, dir, &dev.devnum);
 	if (r < 0)
@@ -165,6 +182,8 @@ int blockdev_each(int sysfs_fd, int (*fn)(const char *kname, void *data), void *
 	int fd = openat(sysfs_fd, "class/block", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r = 0;
 
+	if (fd < 0 && errno == ENOENT)
+		return blockdev_each_proc(sysfs_fd, fn, data);
 	if (fd < 0)
 		return -errno;
 	d = fdopendir(fd);

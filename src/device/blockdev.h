@@ -1,6 +1,7 @@
 /*
  * What sysfs says of a block device. Reads only sysfs, never the device, and so never blocks on
- * it. All paths are relative to a directory fd of /sys, so that tests can use a made-up tree.
+ * it. All paths are relative to a directory fd of /sys, so that tests can use a made-up tree. Where
+ * there is no sysfs that is an fd of /proc, which says less.
  */
 #pragma once
 
@@ -35,9 +36,10 @@ struct blockdev {
 	 */
 	char drive[32];
 	bool read_only;
-	bool has_partitions; /* the kernel shows partitions of this disk */
-	bool has_holders;    /* device-mapper, md: somebody builds on it */
-	bool hidden;	     /* sysfs attribute hidden (multipath parts) */
+	bool has_partitions;   /* the kernel shows partitions of this disk */
+	bool has_holders;      /* device-mapper, md: somebody builds on it */
+	bool hidden;	       /* sysfs attribute hidden (multipath parts) */
+	bool unknown_hardware; /* there is no sysfs: what is said of it means nothing */
 	char vendor[LIMIT_HWID];
 	char model[LIMIT_HWID];
 	/*
@@ -50,6 +52,12 @@ struct blockdev {
 
 /* "usb", "firewire", "mmc", "memstick", "virtual", "other". */
 const char *blockdev_bus_name(enum blockdev_bus bus);
+
+/*
+ * Opens /sys, or /proc where there is no sysfs on it. Returns the fd or -errno. ret_sysfs (or
+ * NULL): which one it is.
+ */
+int blockdev_open(bool *ret_sysfs);
 
 /*
  * Reads the facts of one device. kname must be a plain file name. The serial of a USB device

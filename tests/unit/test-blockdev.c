@@ -313,6 +313,49 @@ static void names_buses(void **state)
 	assert_string_equal(blockdev_bus_name(BLOCKDEV_BUS_OTHER), "other");
 }
 
+static int count_line(const char *kname, void *data)
+{
+	(void)kname;
+	++*(int *)data;
+	return 0;
+}
+
+/* Without sysfs /proc/partitions tells what there is, and nothing of the hardware. */
+static void reads_proc_partitions(void **state)
+{
+	const struct tree *t = *state;
+	struct blockdev dev;
+	int n = 0;
+
+	put(t, ".", "partitions",
+	    "major minor  #blocks  name\n\n   8        0    1000000 sda\n   8        1      65536 "
+	    "sda1\n   8       11      65536 sda11\n   8       16       2048 sdb\n 259        0     "
+	    " "
+	    "4096 nvme0n1\n 259        1       1024 nvme0n1p1\n   7        1       1024 loop1\n   "
+	    "7  "
+	    "     11       1024 loop11\n");
+	assert_int_equal(blockdev_each(t->fd, count_line, &n), 0);
+	assert_int_equal(n, 8);
+	assert_int_equal(blockdev_read(t->fd, "sda", &dev), 0);
+	assert_true(dev.unknown_hardware && dev.has_partitions && !dev.removable);
+	assert_int_equal(dev.size_bytes, 1024000000);
+	assert_string_equal(dev.disk, "sda");
+	assert_int_equal(blockdev_read(t->fd, "sda11", &dev), 0);
+	assert_int_equal(dev.partno, 11);
+	assert_int_equal(dev.devnum, makedev(8, 11));
+	assert_int_equal(dev.disk_devnum, makedev(8, 0));
+	assert_string_equal(dev.disk, "sda");
+	assert_false(dev.has_partitions);
+	assert_int_equal(blockdev_read(t->fd, "nvme0n1p1", &dev), 0);
+	assert_int_equal(dev.partno, 1);
+	assert_string_equal(dev.disk, "nvme0n1");
+	assert_int_equal(blockdev_read(t->fd, "loop1", &dev), 0);
+	assert_false(dev.has_partitions); /* loop11 is another one */
+	assert_int_equal(blockdev_read(t->fd, "loop11", &dev), 0);
+	assert_int_equal(dev.partno, 0);
+	assert_int_equal(blockdev_read(t->fd, "sdc", &dev), -ENODEV);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -325,6 +368,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(reads_internal_disks, setup, teardown),
 		cmocka_unit_test_setup_teardown(refuses_what_is_not_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(lists_devices, setup, teardown),
+		cmocka_unit_test_setup_teardown(reads_proc_partitions, setup, teardown),
 		cmocka_unit_test(names_buses),
 	};
 
