@@ -12,6 +12,7 @@ import pytest
 from harness import kernel, processes
 from harness.programs import at_work
 from harness.service import Service
+from harness.unprivileged import UserService, give
 from harness.wait import SLOWNESS, until
 
 RESTARTS = int(os.environ.get("TEST_RESTARTS", "4"))
@@ -55,6 +56,26 @@ def test_goes_on(stick, how):
     disk.unplug()
     view.wait_for()
     disk.wait_unplugged()
+
+
+@pytest.mark.parametrize("how", KINDS)
+def test_served_by_a_program(daemon, loopdev, how):
+    """Driver programs end with the daemon, so a restart is a stop and a start; after a crash nothing
+    that one has left is in the way."""
+    if not os.path.exists("/usr/bin/fuse2fs"):
+        pytest.skip("fuse2fs is not installed")
+    disk = give(loopdev("ext4", label="STICK").plug())
+    view = daemon(disk, options=["--dev", "/dev"], kind=UserService)
+    view.wait_for("STICK").sh("echo data >STICK/file")
+    if how == "crash":
+        view.wait_state("STICK", "clean", deadline_s=15)
+    getattr(view, how)()
+    view.wait_for("STICK")
+    assert view.sh("cat STICK/file; echo more >>STICK/file; cat STICK/file") == "data\ndata\nmore\n"
+    assert ("is not kept" in view.log()) == (how == "restart")
+    view.eject_soon("STICK")
+    until("the disk is free", lambda: not disk.held())
+    subprocess.run(["e2fsck", "-fn", disk.image], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize("how", KINDS)

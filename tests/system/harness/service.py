@@ -25,7 +25,7 @@ for number, fd in enumerate(high, 3):
     os.dup2(fd, number)
 os.closerange(3 + len(fds), 1000)
 os.environ["LISTEN_PID"] = str(os.getpid())
-os.execv(sys.argv[2], sys.argv[2:])
+os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 

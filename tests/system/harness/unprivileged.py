@@ -4,12 +4,15 @@ import os
 import subprocess
 
 from . import processes
-from .daemon import Daemon
+from .daemon import Daemon, die_with_parent
+from .service import Service
 from .wait import SLOWNESS, until
 
 UID = 1_500_000 + os.getpid()
 """The user outside; in the namespace it is 0, and there is no other."""
 AS_USER = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--"]
+
+UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "--"]
 
 
 def give(disk):
@@ -25,8 +28,10 @@ class UserDaemon(Daemon):
         super().__init__(binary, work, *args, **parameters)
         for path in (work, self.media):
             os.chown(path, UID, UID)
-        self.command = [*AS_USER, "unshare", "--user", "--map-root-user", "--mount", "--",
-                        *self.command]
+        self.command = [*self._enter(), *self.command]
+
+    def _enter(self):
+        return [*AS_USER, *UNSHARE]
 
     def start(self, ready=True):
         mask = os.umask(0)  # the user writes to our socket
@@ -71,3 +76,22 @@ class UserDaemon(Daemon):
 
     def program(self):
         return until("a driver program runs", self.programs)[0]
+
+
+class UserService(UserDaemon, Service):
+    """The same under a service manager: the namespaces are there before it and after it."""
+
+    def _enter(self):
+        def made():
+            return os.readlink(f"/proc/{self.holder.pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
+
+        self.holder = subprocess.Popen([*AS_USER, *UNSHARE, "sleep", "infinity"],
+                                       preexec_fn=die_with_parent)
+        until("the namespaces", made)
+        return [*AS_USER, "nsenter", f"--target={self.holder.pid}", "--user", "--mount",
+                "--preserve-credentials", "--"]
+
+    def clean_up(self):
+        super().clean_up()
+        self.holder.kill()
+        self.holder.wait()
