@@ -359,8 +359,9 @@ def test_run(loopdev, work, request):
     os.mkdir(media)
     result = subprocess.run(
         [*AS_USER, "unshare", "--user", "--map-root-user", "--mount", "--",
-         request.config.option.hotplugfs, "run", "--include", disk.kname, "--user", "0", media,
-         "--", "sh", "-euc", 'cd "$0"; ls; cp /etc/passwd STICK; cat /proc/self/status; exit 7',
+         request.config.option.hotplugfs, "run", "--include", disk.kname, "--user", "0",
+         "--socket", os.path.join(work, "socket"), media, "--",
+         "sh", "-euc", 'cd "$0"; ls; cp /etc/passwd STICK; cat /proc/self/status; exit 7',
          media], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, timeout=60 * SLOWNESS, check=False)
     assert result.returncode == 7, result.stderr

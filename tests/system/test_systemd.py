@@ -36,6 +36,7 @@ class System:
     def __init__(self, engine, checkout, work, name, disks):
         self.engine, self.name = engine, name
         self.units = os.path.join(work, "units")
+        self.accounts = os.path.join(work, "passwd")
         os.makedirs(os.path.join(self.units, "hotplugfs.service.d"))
         os.makedirs(os.path.join(self.units, "multi-user.target.wants"))
         os.symlink("/lib/systemd/system/multi-user.target",
@@ -61,12 +62,14 @@ class System:
         with open(script, "w", encoding="utf-8") as file:
             file.write(PHOTOS)
         os.chmod(script, 0o755)
+        with open(self.accounts, "w", encoding="utf-8") as file:
+            file.write("root:x:0:0::/root:/bin/sh\nphotos:x:1000:1000::/:/usr/sbin/nologin\n")
 
     def start(self, *flags):
         self.engine.call(*self.engine.run(
             "--detach", "--name", self.name, "--systemd=always", "--stop-signal", "SIGRTMIN+3",
             *self.engine.rights, "-v", f"{self.units}:/etc/systemd/system:ro", "--read-only",
-            "--env", "SYSTEMD_LOG_LEVEL=info", *flags)[len(self.engine.command):], SYSTEMD)
+            "-v", f"{self.accounts}:/etc/passwd:ro", "--env", "SYSTEMD_LOG_LEVEL=info", *flags)[len(self.engine.command):], SYSTEMD)
         return self
 
     def exec(self, *words, check=True):
