@@ -112,5 +112,13 @@ class Run:
         if self.process:
             self.process.wait()
         until("all its processes are dead", lambda: not self.pids())
+        if self.media.startswith(self.work):  # else they end with their container
+            self._end_left_behind()
         while kernel.mounts_under(self.media):
             kernel.umount(self.media, kernel.MNT_DETACH)
+
+    def _end_left_behind(self):
+        """What COMMAND has started and not waited for."""
+        for pid in processes.with_variable("MEDIA", self.media):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

@@ -16,6 +16,18 @@ def of_session(session):
     return sorted(pids)
 
 
+def with_variable(name, value):
+    """Process ids of those that were started with this in their environment."""
+    wanted = f"{name}={value}".encode()
+    pids = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{pid}/environ", "rb") as environment:
+                if wanted in environment.read().split(b"\0"):
+                    pids.append(int(pid))
+    return pids
+
+
 def children(pid):
     """Process ids of its children."""
     with contextlib.suppress(OSError):
