@@ -75,7 +75,7 @@ static const char driver_calls[] =
 
 static const char sanitizer_calls[] =
 	"clone sched_getaffinity sigaltstack getrlimit ugetrlimit tgkill ptrace wait4 "
-	"getppid prctl personality setrlimit get_mempolicy kill ";
+	"getppid prctl personality setrlimit prlimit64 get_mempolicy kill ";
 
 /* What libblkid asks of a device once it has been opened ('p', 236: IOC_OPAL_GET_STATUS). */
 static const unsigned long probe_ioctls[] = {
