@@ -134,6 +134,8 @@ bool drives_busy(const struct broker *b);
 
 /* The server knows it: time for the announcer. */
 void visibility_added(struct broker *b, struct medium *m);
+/* What keep_has_names() had to wait for has come. */
+void visibility_kept(struct broker *b);
 void visibility_show(struct broker *b, struct medium *m);
 /* Fences the medium and takes its name away. */
 void visibility_hide(struct broker *b, struct medium *m);
@@ -241,6 +243,11 @@ int upgrade_leave_facts(struct broker *b, struct handover *h);
 void keep_start(struct broker *b);
 /* Something changed that the next start has to know. */
 void keep_changed(struct broker *b);
+/*
+ * Whether names that are to be shown are kept, so that the next start knows the disk when somebody
+ * has used it. Writes if need be; if that has to wait, visibility_kept() is called soon.
+ */
+bool keep_has_names(struct broker *b);
 /* The daemon ends, and the view with it. */
 void keep_forget(struct broker *b);
 /* The same before there is anything else. */

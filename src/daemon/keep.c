@@ -212,25 +212,52 @@ static void keep_free(struct broker *b)
 	free(k);
 }
 
-static void write_due(void *data)
-{
-	struct broker *b = data;
-	int r;
+static void write_due(void *data);
 
-	b->keep->write_timer = loop_timer_remove(b->keep->write_timer);
-	r = write_now(b);
+static void write_after(struct broker *b, uint64_t delay_ms)
+{
+	(void)loop_timer_add(b->loop, delay_ms, write_due, b, &b->keep->write_timer);
+}
+
+static void write_or_retry(struct broker *b)
+{
+	int r = write_now(b);
+
 	if (r == -EAGAIN) {
-		(void)loop_timer_add(b->loop, RETRY_MS, write_due, b, &b->keep->write_timer);
+		write_after(b, RETRY_MS);
 	} else if (r < 0) {
 		log_info("the service manager keeps nothing: %s", strerror(-r));
 		keep_free(b);
 	}
 }
 
+/* Names do not wait longer than that, even for a manager that does not read. */
+static void write_due(void *data)
+{
+	struct broker *b = data;
+
+	b->keep->write_timer = loop_timer_remove(b->keep->write_timer);
+	write_or_retry(b);
+	visibility_kept(b);
+}
+
 void keep_changed(struct broker *b)
 {
 	if (b->keep && !b->keep->write_timer && b->phase != BROKER_ENDING)
-		(void)loop_timer_add(b->loop, WRITE_DELAY_MS, write_due, b, &b->keep->write_timer);
+		write_after(b, WRITE_DELAY_MS);
+}
+
+/* The first of several is written at once; the others wait until the timer ends, together. */
+bool keep_has_names(struct broker *b)
+{
+	if (!b->keep || b->phase == BROKER_ENDING)
+		return true;
+	if (b->keep->write_timer)
+		return false;
+	write_or_retry(b);
+	if (b->keep)
+		keep_changed(b);
+	return true;
 }
 
 static bool can_join_namespaces(void)
@@ -248,7 +275,7 @@ void keep_start(struct broker *b)
 		return;
 	b->keep->barrier_fd = -EBADF;
 	b->keep->sequence = b->sequence;
-	write_due(b);
+	write_or_retry(b);
 }
 
 uint64_t keep_sequence(const struct broker *b)

@@ -70,6 +70,7 @@ struct medium {
 	uint32_t id; /* index in the registry, 1..LIMIT_MEDIA */
 	enum medium_state state;
 	enum medium_view view;
+	bool mkdir_queued; /* while APPEARING: the announcer was told */
 	bool rmdir_queued; /* while VANISHING: the server has fenced it, the announcer was told */
 	char reason[LIMIT_REASON]; /* for people; "" if there is nothing to say */
 

@@ -137,14 +137,28 @@ static void drop_name(struct broker *b, struct medium *m)
 	keep_changed(b);
 }
 
+static void announce(struct broker *b, struct medium *m)
+{
+	m->mkdir_queued = true;
+	if (announcer_queue(b->announcer, m->id, true, m->name) < 0)
+		drop_name(b, m);
+}
+
 void visibility_added(struct broker *b, struct medium *m)
 {
 	if (m->view != MEDIUM_ADDING)
 		return;
 	m->view = MEDIUM_APPEARING;
-	keep_changed(b);
-	if (announcer_queue(b->announcer, m->id, true, m->name) < 0)
-		drop_name(b, m);
+	m->mkdir_queued = false;
+	if (keep_has_names(b))
+		announce(b, m);
+}
+
+void visibility_kept(struct broker *b)
+{
+	registry_for_each (m, &b->registry)
+		if (m->view == MEDIUM_APPEARING && !m->mkdir_queued)
+			announce(b, m);
 }
 
 void visibility_hide(struct broker *b, struct medium *m)

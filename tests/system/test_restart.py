@@ -78,6 +78,18 @@ def test_served_by_a_program(daemon, loopdev, how):
     subprocess.run(["e2fsck", "-fn", disk.image], check=True, stdout=subprocess.DEVNULL)
 
 
+def test_kept_before_it_is_seen(daemon, loopdev):
+    """Who uses a disk as soon as its name is there goes on after a crash: the next start knows it."""
+    disks = [loopdev(label=f"DISK{number}") for number in range(4)]
+    view = daemon(*disks, kind=Service)
+    for disk, name in zip(disks, ["DISK0", "DISK1", "DISK2", "DISK3"]):
+        disk.plug()
+        deadline = time.monotonic() + 10 * SLOWNESS
+        while not os.path.exists(view.path(name)):
+            assert time.monotonic() < deadline
+        assert name.encode() in view.kept_now()
+
+
 @pytest.mark.parametrize("how", KINDS)
 def test_media_in_every_state(daemon, loopdev, how):
     """Names and what was ejected stay; what was pulled or plugged meanwhile is noticed."""

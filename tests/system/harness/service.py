@@ -36,6 +36,8 @@ class Service(Daemon):
         super().__init__(*args, **environment)
         self.store = []  # of (name, descriptor)
         self.ready = threading.Event()
+        self.records = []  # as they were at the last mark
+        self.marked = threading.Event()
         self.notify = None
         self.thread = None
 
@@ -71,6 +73,9 @@ class Service(Daemon):
             for fd in [fd for kept, fd in self.store if kept == name]:
                 os.close(fd)
             self.store = [(kept, fd) for kept, fd in self.store if kept != name]
+        if message.get("MARK") == "1":
+            self.records = [os.pread(fd, 1 << 20, 0) for kept, fd in self.store if "record" in kept]
+            self.marked.set()
         for fd in fds:  # BARRIER=1
             os.close(fd)
         if message.get("READY") == "1":
@@ -119,11 +124,21 @@ class Service(Daemon):
         self.drain()
         assert self.store == [], "something is left in the store"
 
+    def _send(self, message):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(message, os.path.join(self.work, "notify.sock"))
+
+    def kept_now(self):
+        """The records that the daemon has sent before this moment."""
+        self.marked.clear()
+        self._send(b"MARK=1")
+        assert self.marked.wait(10 * SLOWNESS)
+        return b"".join(self.records)
+
     def drain(self):
         """Waits until all messages have been dealt with."""
         if self.thread and self.thread.is_alive():
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-                sock.sendto(b"STOP=1", os.path.join(self.work, "notify.sock"))
+            self._send(b"STOP=1")
             self.thread.join(10)
 
     def clean_up(self):
