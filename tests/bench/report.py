@@ -1,6 +1,7 @@
 """The table of a run."""
 
 WIDTH = 38
+COLUMNS = ("native", "hotplugfs", "no-passthrough", "bindfs", "mergerfs", "udev")
 
 
 def number(value):
@@ -28,10 +29,23 @@ def verdict(goal):
     return f"{'reached' if goal['met'] else 'MISSED '} {figure} {goal['goal']}"
 
 
+def used_columns(facts):
+    return [name for name in COLUMNS if any(name in row["columns"] for row in facts["rows"])]
+
+
+def markdown(facts):
+    """The same for README.md: lines of a table, without the goals."""
+    used = used_columns(facts)
+    yield f"| | unit | {' | '.join(used)} | floor |"
+    yield f"|---|---|{'---|' * len(used)}---|"
+    for row in facts["rows"]:
+        cells = " | ".join(cell(row["columns"], name) for name in used)
+        yield f"| {row['title']} | {row['unit']} | {cells} | {number(row['floor'])} |"
+
+
 def table(facts):
     """Lines of text: medians, ratios to native, goals."""
-    used = [name for name in ("native", "hotplugfs", "no-passthrough", "bindfs", "mergerfs", "udev")
-            if any(name in row["columns"] for row in facts["rows"])]
+    used = used_columns(facts)
     widths = {name: max(16, len(name) + 2) for name in used}
     yield " " * WIDTH + "unit " + "".join(f"{name:>{widths[name]}}" for name in used) + "   floor"
     for row in facts["rows"]:
