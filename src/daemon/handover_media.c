@@ -33,6 +33,7 @@ static const struct record_field fields[] = {
 	FIELD(BOOL, "has_partitions", dev.has_partitions),
 	FIELD(BOOL, "has_holders", dev.has_holders),
 	FIELD(BOOL, "hidden", dev.hidden),
+	FIELD(BOOL, "unknown_hardware", dev.unknown_hardware),
 	FIELD(TEXT, "vendor", dev.vendor),
 	FIELD(TEXT, "model", dev.model),
 	FIELD(TEXT, "hwid", dev.hwid),
