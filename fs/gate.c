@@ -396,6 +396,11 @@ static void root_came(struct medium *m, int root_fd)
 		return;
 	}
 	pthread_mutex_lock(&m->lock);
+	if (m->root_fd >= 0) { /* asked for just before it was given unasked, after a restart */
+		pthread_mutex_unlock(&m->lock);
+		close_fd(root_fd);
+		return;
+	}
 	written = may_be_written(m, &fs);
 	m->by_name = !has_stable_inodes(&fs) && !m->facts.stable_inodes;
 	if (m->devs) /* other device numbers on this mount */
