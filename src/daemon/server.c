@@ -362,7 +362,7 @@ static void link_readable(int sock, uint32_t events, void *data)
 	if (r == 0)
 		handle(s, &message, &fd);
 	else if (r == -EPIPE)
-		loop_quit(s->loop, 0);
+		loop_quit(s->loop, r); /* the broker is gone; the view may outlive both of us */
 	else if (r != -EAGAIN)
 		log_warning("cannot read from the broker: %s, ignoring", errno_name(-r));
 }

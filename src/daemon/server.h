@@ -27,7 +27,7 @@ void server_state_layout(char *ret_text, size_t size);
 
 /*
  * Runs the server in this process (a fresh child of the broker, one thread): drops rights, does
- * or replays INIT, serves until the link closes, LINK_QUIT, or the connection is gone. Takes
- * over the fds. Returns 0 or -errno.
+ * or replays INIT, serves until LINK_QUIT or until the connection is gone. Takes over the fds.
+ * Returns 0 or -errno; -EPIPE when the broker is gone. Other threads may still be at work then.
  */
 int server_main(const struct server_args *args);

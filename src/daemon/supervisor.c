@@ -60,7 +60,12 @@ static void server_process(const struct supervisor *s, int link_fd, int fdstore_
 	process_ignore_stop();
 	process_keep_fds(kept, ARRAY_SIZE(kept));
 	r = server_main(&args);
-	if (r == 0) /* nobody follows, so nobody is to keep a medium's files open any longer */
+	/*
+	 * Told to end: nobody follows, so nobody is to keep a medium's files open any longer. Else
+	 * our threads must not find their files closed: they would tell clients, or leave what they
+	 * could not close.
+	 */
+	if (r == 0)
 		process_keep_fds(NULL, 0);
 	_exit(r < 0);
 }
