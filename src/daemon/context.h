@@ -76,8 +76,9 @@ struct broker {
 	struct list probe_queue;
 	struct list drives; /* of drives.c */
 	unsigned probes_running;
-	bool passthrough; /* of the connection */
-	bool resend;	  /* the same */
+	bool server_ready; /* the server that was started last */
+	bool passthrough;  /* of the connection */
+	bool resend;	   /* the same */
 	struct loop_timer *ready_timer;
 	struct loop_timer *reap_timer;
 };

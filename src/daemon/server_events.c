@@ -31,6 +31,7 @@ static void on_ready(struct broker *b, const struct link_message *message)
 {
 	b->passthrough = message->flags & LINK_FEATURE_PASSTHROUGH;
 	b->resend = message->flags & LINK_FEATURE_RESEND;
+	b->server_ready = true;
 	log_debug("the server is ready, features %#x", message->flags);
 	if (!b->passthrough)
 		raise_readahead(b);
@@ -104,6 +105,7 @@ static void on_started(bool again, void *data)
 	int r = 0;
 
 	(void)again;
+	b->server_ready = false;
 	if (announcer_pid(b->announcer) > 0)
 		tell_announcer(b, announcer_pid(b->announcer));
 	else

@@ -203,6 +203,7 @@ void takeover_commit(struct broker *b)
 	b->handover = handover_free(b->handover);
 	(void)unsetenv(HANDOVER_VARIABLE);
 	(void)unsetenv(HANDOVER_RETURNED);
+	b->resend = true; /* else there would be nothing that goes on */
 	if (b->stored)
 		restart_find(b);
 	else

@@ -293,7 +293,7 @@ bool upgrade_in_flight(struct broker *b, char *ret_why, size_t size)
 		if (is_on_its_way(m, ret_why, size))
 			return true;
 	supervisor_leave(b->server, &server);
-	if (!supervisor_running(b->server))
+	if (!b->server_ready)
 		why = "the server is being started";
 	else if (drives_busy(b) || staging_busy(b->staging))
 		why = "a drive is being reset or let go of";
@@ -363,7 +363,7 @@ void upgrade_begin(struct broker *b)
 
 	if (b->upgrade)
 		return; /* whoever asked for it is answered with the first */
-	if (b->phase != BROKER_SERVING || !supervisor_running(b->server)) {
+	if (b->phase != BROKER_SERVING) {
 		refuse(b, -EAGAIN, "the daemon is starting or ending");
 		return;
 	}

@@ -85,7 +85,7 @@ def test_goes_on(stick, how):
                 upgrade(view)
             else:
                 view.send(signal.SIGUSR2)
-                until("it goes on", lambda count=turn + 1:
+                until(lambda: f"it goes on; log:\n{view.log()[-3000:]}", lambda count=turn + 1:
                       view.log().count("goes on where") == count, 15)
             file.write(b"new ")
             deleted.write(b"x")
