@@ -60,8 +60,7 @@ int namespace_enter(void)
 
 int namespace_join(int fd)
 {
-	/* setns(2) refuses who shares its working directory, as threads do: the thread sanitizer's
-	 */
+	/* setns(2) refuses who shares a working directory with a thread: of a sanitizer, say */
 	if (unshare(CLONE_FS) < 0 || setns(fd, CLONE_NEWNS) < 0)
 		return -errno;
 	return chdir("/") < 0 ? -errno : 0;
