@@ -170,6 +170,20 @@ static bool moves_much(const struct request *req)
 	       (req->head->opcode == FUSE_READ && read && read->size >= DATA_LARGE);
 }
 
+/*
+ * What is left of a medium that was shown by a server which died: files that are still open. They
+ * hold its filesystem until they are closed, and nothing else can be done with them.
+ */
+static void dispatch_orphan(struct request *req, const struct op *op)
+{
+	if (op->fn == op_release) {
+		workers_yield(req->view);
+		op_release(req, NULL, NULL);
+	} else {
+		(void)reply_error(req, -EIO);
+	}
+}
+
 static void dispatch_medium(struct request *req)
 {
 	const struct op *op = op_find(req->head->opcode);
@@ -185,7 +199,7 @@ static void dispatch_medium(struct request *req)
 	}
 	m = medium_get(req->view, node.key.slot);
 	if (!m) {
-		(void)reply_error(req, -EIO);
+		dispatch_orphan(req, op);
 		return;
 	}
 	if (!(node.flags & NODE_MEDIUM_ROOT && root_medium_answer(req, m, &node)) &&

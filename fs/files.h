@@ -158,8 +158,9 @@ void files_forget_node(struct files *files, uint32_t node);
 
 /*
  * The medium is gone: takes from the kernel what it has cached of open files, which would go on to
- * answer for them, and closes what no request uses; the handles stay, and give -EIO. May
- * block on the device; no lock may be held.
+ * answer for them, and closes what no request uses; the handles stay, and give -EIO. NULL: of all
+ * media that an earlier server had and this one does not know. May block on the device; no lock may
+ * be held.
  */
 void files_abandon(struct files *files, struct medium *medium);
 

@@ -422,3 +422,24 @@ void medium_conceal(struct medium *m)
 {
 	on_a_thread(m, conceal_thread);
 }
+
+static void *orphans_thread(void *data)
+{
+	struct view *view = data;
+
+	files_abandon(&view->files, NULL);
+	return NULL;
+}
+
+void media_abandon_orphans(struct view *view)
+{
+	pthread_t thread;
+
+	pthread_mutex_lock(&view->media_lock);
+	for (unsigned i = 1; i < STORE_SLOTS; i++)
+		if (!view->media[i])
+			view->store.header->slots[i] = 0;
+	pthread_mutex_unlock(&view->media_lock);
+	if (pthread_create(&thread, NULL, orphans_thread, view) == 0)
+		(void)pthread_detach(thread);
+}

@@ -127,6 +127,11 @@ void medium_abandon(struct medium *medium);
  * its LOOKUP waits for a reader: the caller may be the one that is to start the first reader.
  */
 void medium_conceal(struct medium *medium);
+/*
+ * Once the daemon has told of all media that an earlier server had: what that one had open on
+ * others is closed, on a thread, and their slots are free as soon as the kernel has forgotten them.
+ */
+void media_abandon_orphans(struct view *view);
 /* On that thread: what gate_leave() does at the end of a fenced or closing medium. */
 void gate_settle(struct medium *medium);
 

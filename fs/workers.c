@@ -328,6 +328,8 @@ int view_start(struct view *view, void (*done)(int err, void *data), void *data)
 		atomic_store(&view->workers.repeating, true);
 		(void)channel_notify_resend(&view->channel);
 	}
+	if (view->channel.restarted)
+		media_abandon_orphans(view);
 	r = thread_start(watcher, view);
 	return r < 0 ? r : thread_start(reader, view);
 }

@@ -4,6 +4,7 @@ when it is about to answer. strace holds the server there. The kernel sends the
 request again to the next server, and the caller must not notice.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -252,6 +253,31 @@ def test_pulled_before_the_next_server(stick):
         assert b"No such file" in client.communicate(timeout=20 * SLOWNESS)[1]
     view.wait_for()
     disk.unplug().wait_unplugged()
+
+
+def test_killed_after_it_was_pulled(stick):
+    """
+    Of a disk that is gone the next server knows nothing but the files that are still open. When
+    these are closed nothing holds the disk's filesystem any more, so that it can be plugged again.
+    """
+    view, disk = stick
+    with open(view.path("STICK", "file"), "wb", buffering=0) as file, \
+            open(view.path("STICK", "other"), "w+b", buffering=0), \
+            contextlib.suppress(OSError):
+        directory = os.open(view.path("STICK"), os.O_RDONLY)
+        server = serving(view)
+        disk.pull()
+        view.wait_for()
+        os.kill(server, signal.SIGKILL)
+        serving(view, server)
+        with pytest.raises(OSError):
+            os.listdir(directory)
+        os.close(directory)
+        os.fsync(file.fileno())
+    disk.unplug().wait_unplugged()
+    disk.plug()
+    view.wait_for("STICK")
+    assert os.path.isdir(view.path("STICK", "lost+found"))
 
 
 KILLS = int(os.environ.get("TEST_KILLS", "15"))
