@@ -49,6 +49,7 @@ void workers_init(struct workers *workers)
 	(void)pthread_mutex_init(&workers->lock, NULL);
 	(void)pthread_cond_init(&workers->work, NULL);
 	(void)pthread_cond_init(&workers->watch, NULL);
+	follow_place_init(&workers->place);
 	workers->wanted = 1;
 	workers->wanted_max = MIN(READERS_MAX, cpus_usable());
 }
@@ -151,12 +152,15 @@ static void reader_took(struct workers *w, bool again)
 		watch_begin(w);
 }
 
-/* The only reader looks for a while before it sleeps; of several, one would do so in vain. */
-static ssize_t read_request(struct view *view, struct spin *spin, char *buf)
+/*
+ * The only reader looks for a while before it sleeps; of several, one would do so in vain, and one
+ * that is on the client's CPU would keep it from running.
+ */
+static ssize_t read_request(struct view *view, struct spin *spin, bool bound, char *buf)
 {
 	ssize_t n;
 
-	if (atomic_load(&view->workers.wanted) > 1)
+	if (bound || atomic_load(&view->workers.wanted) > 1)
 		return channel_read(&view->channel, buf);
 	spin_begin(spin, view->channel.fd);
 	n = channel_read(&view->channel, buf);
@@ -164,22 +168,35 @@ static ssize_t read_request(struct view *view, struct spin *spin, char *buf)
 	return n;
 }
 
+/* Whether the caller is to read; it may have waited until then. */
+static bool reader_stays(struct workers *w, struct follow *follow)
+{
+	if (reader_admit(w))
+		return true;
+	follow_leave(follow);
+	return reader_park(w);
+}
+
 static void read_requests(struct view *view, char *buf)
 {
 	struct workers *w = &view->workers;
 	struct spin spin = {0};
+	struct follow follow;
 
-	while (reader_admit(w) || reader_park(w)) {
-		ssize_t n = read_request(view, &spin, buf);
+	follow_init(&follow, &w->place, w->may_follow);
+	while (reader_stays(w, &follow)) {
+		ssize_t n = read_request(view, &spin, follow_is_bound(&follow), buf);
 
 		reader_took(w, n < 0 || request_is_again(buf, (size_t)n));
 		if (n >= 0) {
+			follow_request(&follow, (const struct fuse_in_header *)buf);
 			view_dispatch(view, buf, (size_t)n);
 		} else if (n != -EAGAIN) {
 			stop(w, (int)n);
-			return;
+			break;
 		}
 	}
+	follow_done(&follow);
 }
 
 /* A reader's memory: what is written begins at a page. */
@@ -290,6 +307,7 @@ static bool watch_sleep(struct workers *w)
 {
 	bool stopped;
 
+	follow_release(&w->place);
 	pthread_mutex_lock(&w->lock);
 	atomic_store(&w->watched, false);
 	/* who took the last reader's place before that counted on us */
@@ -328,6 +346,7 @@ int view_start(struct view *view, void (*done)(int err, void *data), void *data)
 		atomic_store(&view->workers.repeating, true);
 		(void)channel_notify_resend(&view->channel);
 	}
+	view->workers.may_follow = follow_possible();
 	if (view->channel.restarted)
 		media_abandon_orphans(view);
 	r = thread_start(watcher, view);

@@ -9,6 +9,7 @@
  *  - a watcher looks once a millisecond while there are requests, and wakes another reader when
  *    the one that there is does not come back, or several when more requests come than one can
  *    handle. It sleeps when nothing happens.
+ * While one client makes one call after another, the reader stays on the client's CPU (follow.h).
  * How many threads there can be is bounded by the gates, since only requests behind a gate wait.
  */
 #pragma once
@@ -16,6 +17,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+
+#include "fs/follow.h"
 
 struct request;
 struct view;
@@ -27,6 +30,8 @@ struct workers {
 	atomic_bool watched;
 	atomic_bool repeating; /* after a restart, until the first request that is new */
 	unsigned wanted_max;
+	bool may_follow; /* their clients, from CPU to CPU */
+	struct follow_place place;
 
 	pthread_mutex_t lock; /* for all below, and for going to sleep */
 	pthread_cond_t work;  /* somebody is to read */

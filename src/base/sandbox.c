@@ -99,9 +99,9 @@ static const unsigned long probe_ioctls[] = {
 };
 
 static const unsigned server_capabilities[] = {
-	CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER,
-	CAP_FSETID,    CAP_CHOWN,	 CAP_SETUID,	      CAP_SETGID,
-	CAP_MKNOD,     CAP_SETFCAP,	 CAP_LINUX_IMMUTABLE, CAP_LEASE,
+	CAP_SYS_ADMIN,	     CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID,
+	CAP_CHOWN,	     CAP_SETUID,       CAP_SETGID,	    CAP_MKNOD,	CAP_SETFCAP,
+	CAP_LINUX_IMMUTABLE, CAP_LEASE,	       CAP_SYS_NICE,
 };
 
 /* Newer than some libraries' tables; the number is the same on every architecture. */

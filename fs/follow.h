@@ -1,0 +1,89 @@
+/*
+ * A reader that stays on its client's CPU.
+ *
+ * A call that a client waits for costs two wake-ups. Where both are on one CPU they cost next to
+ * nothing; where they are on two, each sends an interrupt to a CPU that may be asleep, which is
+ * most of what the call costs, above all in virtual machines. The scheduler puts them on two: when
+ * the reply wakes the client, this thread is still running on the client's CPU, and another one is
+ * idle. So while one client makes one call after another, its reader
+ *  - binds itself to the CPU that the client runs on, and follows it from there;
+ *  - is of the policy SCHED_IDLE while it writes the reply: a CPU that runs nothing else counts
+ *    as idle (select_idle_sibling() in kernel/sched/fair.c), and the client is woken where it was.
+ *
+ * It does so only while that pays: a thread of that policy does not run where there is other work.
+ * When it has been kept waiting, somebody else has read meanwhile (workers.h), and there is a
+ * pause.
+ *
+ * To come back from SCHED_IDLE takes CAP_SYS_NICE, or an RLIMIT_NICE of 20 (sched(7)). Without it,
+ * and where the client is in a pid namespace that is not seen from here, nothing of this happens.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/wire.h"
+
+enum follow_state {
+	FOLLOW_NEVER,	 /* not allowed to, or one CPU is all there is */
+	FOLLOW_WATCHING, /* whether it is always the same client */
+	FOLLOW_BOUND,	 /* to the client's CPU */
+};
+
+/* The one thread of a server that is bound: with several clients there is nobody to follow. */
+struct follow_place {
+	pthread_mutex_t lock; /* a leaf; for all below */
+	int tid;	      /* 0: none */
+	cpu_set_t mask;	      /* where it may run otherwise */
+
+	atomic_ullong off_until_us; /* it did not pay */
+};
+
+/* One thread's own. */
+struct follow {
+	enum follow_state state;
+	struct follow_place *place;
+	uint32_t pid;	   /* whose requests come; a thread's id, as the kernel's */
+	int stat_fd;	   /* its /proc/PID/stat, or -EBADF */
+	int cpu;	   /* where we are bound to */
+	unsigned streak;   /* requests of this client in a row */
+	unsigned unlooked; /* since we looked where it is */
+	unsigned restless; /* moves in quick succession */
+	uint64_t replied_us;
+};
+
+/*
+ * Whether a thread of this process can go to SCHED_IDLE and come back, and there is more than one
+ * CPU to run on. Starts a thread to try. Does not block on a device.
+ */
+bool follow_possible(void);
+
+void follow_place_init(struct follow_place *place);
+
+/* possible: what follow_possible() said. The caller is the thread whose follow it is. */
+void follow_init(struct follow *follow, struct follow_place *place, bool possible);
+/* The thread may run everywhere again. */
+void follow_done(struct follow *follow);
+
+/* A request has been read and will be handled by this thread: where to be for it. */
+void follow_request(struct follow *follow, const struct fuse_in_header *head);
+/* This thread has something else to do than to serve one client: it may run everywhere again. */
+void follow_leave(struct follow *follow);
+
+static inline bool follow_is_bound(const struct follow *follow)
+{
+	return follow->state == FOLLOW_BOUND;
+}
+
+/*
+ * Around the write of a reply: true when the policy was changed, which follow_reply_end() takes
+ * back. No lock may be held: between the two this thread may wait for everybody else.
+ */
+bool follow_reply_begin(const struct fuse_in_header *head);
+void follow_reply_end(void);
+
+/* By another thread, when nothing has come for a while: whoever is bound may run everywhere. */
+void follow_release(struct follow_place *place);
