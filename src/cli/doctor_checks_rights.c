@@ -44,10 +44,25 @@ static const struct {
 	{CAP_SETFCAP, "capabilities of files"},
 	{CAP_LINUX_IMMUTABLE, "immutable files"},
 	{CAP_LEASE, "leases"},
+	{CAP_SYS_NICE, "answering on the caller's CPU, which is faster"},
 	{CAP_SETPCAP, "giving rights up for good"},
 	{CAP_MKNOD, "device nodes that are missing, and special files"},
 	{CAP_KILL, "ending its own children"},
 };
+
+/* A limit of 20 stands for the nice value 0 (setrlimit(2)). */
+static bool may_undo_nice(void)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NICE, &limit) == 0 && limit.rlim_cur >= 20;
+}
+
+static bool has_right(unsigned capability)
+{
+	return capng_have_capability(CAPNG_EFFECTIVE, capability) ||
+	       (capability == CAP_SYS_NICE && may_undo_nice());
+}
 
 static void check_capabilities(const struct config *config, struct doctor_finding *finding)
 {
@@ -66,7 +81,7 @@ static void check_capabilities(const struct config *config, struct doctor_findin
 	}
 	doctor_found(finding, DOCTOR_WARN, "add them (container: --cap-add NAME)", "missing:");
 	for (size_t i = 0; i < ARRAY_SIZE(useful); i++) {
-		if (capng_have_capability(CAPNG_EFFECTIVE, useful[i].capability))
+		if (has_right(useful[i].capability))
 			continue;
 		doctor_found_more(finding, "%s %s (%s)", complete ? "" : ",",
 				  capng_capability_to_name(useful[i].capability), useful[i].use);

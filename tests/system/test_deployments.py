@@ -242,7 +242,7 @@ def kubernetes(tools):
     return Place(Workload(engine, "lister-lister"), "/disks/media", daemon)
 
 
-RIGHTS = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 21, 27, 28, 31}
+RIGHTS = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 21, 23, 27, 28, 31}
 """Numbers of the capabilities that README.md lists for the daemon's container (capability.h)."""
 
 

@@ -82,7 +82,7 @@ def test_same_rights_everywhere(example, checkout):
         return {word for line in lines for word in line.split(",")}
 
     rights = listed("README.md")
-    assert len(rights) == 14 and listed("examples/container/Containerfile") == rights
+    assert len(rights) == 15 and listed("examples/container/Containerfile") == rights
     compose = load(example("compose.yaml"))[0]["services"]["hotplugfs"]
     assert set(compose["cap_add"]) == rights and compose["cap_drop"] == ["ALL"]
     container = unit.read(example("hotplugfs.container"))["Container"]

@@ -11,7 +11,8 @@ from .container import Run
 from .wait import SLOWNESS
 
 RIGHTS = ["--cap-drop=all", "--cap-add", "SYS_ADMIN,SETUID,SETGID,DAC_OVERRIDE,DAC_READ_SEARCH",
-          "--cap-add", "CHOWN,FOWNER,FSETID,SETFCAP,SETPCAP,LINUX_IMMUTABLE,LEASE,MKNOD,KILL",
+          "--cap-add",
+          "CHOWN,FOWNER,FSETID,SETFCAP,SETPCAP,LINUX_IMMUTABLE,LEASE,MKNOD,KILL,SYS_NICE",
           "--device", "/dev/fuse", "--device-cgroup-rule", "b 7:* rw",
           "--device-cgroup-rule", "b 252:* rw", "-v", "/dev:/host/dev:ro"]
 """What README.md says that the daemon's container needs, for loop devices."""
