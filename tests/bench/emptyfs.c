@@ -1,9 +1,10 @@
 /*
- * emptyfs MOUNTPOINT [OPTIONS]
+ * emptyfs MOUNTPOINT [OPTIONS [ring]]
  *
- * The fastest FUSE server there can be on /dev/fuse: one thread that reads a request, knows
- * nothing, and says yes. What a call costs here is what the kernel's protocol costs, the floor for
- * every server. The protocol: include/uapi/linux/fuse.h.
+ * The fastest FUSE server there can be: it knows nothing, and says yes. What a call costs here is
+ * what the kernel's protocol costs, the floor for every server. One thread reads /dev/fuse, or,
+ * with "ring", one for each CPU serves the requests that come from there through io_uring
+ * (emptyfs_ring.c). The protocol: include/uapi/linux/fuse.h.
  *
  * No name is known until it is made; then the kernel may remember it forever. Directories have
  * even node ids; every file has 4 KiB. statfs(2) tells in f_files how many requests there were that
@@ -14,44 +15,20 @@
  * attributes of a directory after each change in it. Prints "ready" when it is mounted; ends when
  * it is unmounted.
  */
+#include "emptyfs.h"
+
 #include <errno.h>
-#include <linux/fuse.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define MAX_WRITE   (128U << 10)
-#define BUFFER_SIZE (MAX_WRITE + 4096)
-#define FILE_SIZE   4096
-#define FOREVER	    (1U << 30) /* seconds */
+#define FOREVER (1U << 30) /* seconds */
 
-struct server {
-	int fuse;
-	uint64_t next_node;
-	uint64_t counted;
-};
-
-/* Any reply; the kernel wants exactly the length of the right one. */
-union answer {
-	struct fuse_init_out init;
-	struct fuse_attr_out attr;
-	struct fuse_open_out open;
-	struct fuse_write_out write;
-	struct fuse_statfs_out statfs;
-	char data[FILE_SIZE];
-	struct {
-		struct fuse_entry_out entry;
-		struct fuse_open_out open;
-	} made;
-};
-
-static int fail(const char *what)
+int emptyfs_fail(const char *what)
 {
 	(void)fprintf(stderr, "emptyfs: %s: %s\n", what, strerror(errno));
 	return 1;
@@ -67,18 +44,17 @@ static struct fuse_attr attributes(uint64_t node)
 	return (struct fuse_attr){
 		.ino = node,
 		.mode = is_directory(node) ? S_IFDIR | 0755 : S_IFREG | 0644,
-		.size = is_directory(node) ? 0 : FILE_SIZE,
+		.size = is_directory(node) ? 0 : EMPTYFS_FILE_SIZE,
 		.nlink = 1,
 		.blksize = 4096,
 	};
 }
 
 /* A new node; its size in the reply. */
-static int make(struct server *server, union answer *answer, bool directory, bool opened)
+static int make(struct emptyfs *server, union emptyfs_answer *answer, bool directory, bool opened)
 {
-	uint64_t node = server->next_node + (directory ? 0 : 1);
+	uint64_t node = atomic_fetch_add(&server->next_node, 2) + (directory ? 0 : 1);
 
-	server->next_node += 2;
 	answer->made.entry = (struct fuse_entry_out){
 		.nodeid = node,
 		.entry_valid = FOREVER,
@@ -89,49 +65,53 @@ static int make(struct server *server, union answer *answer, bool directory, boo
 	return opened ? (int)sizeof(answer->made) : (int)sizeof(answer->made.entry);
 }
 
-static int init(const struct fuse_init_in *in, union answer *answer)
+static int init(const struct emptyfs *server, const struct fuse_init_in *in,
+		union emptyfs_answer *answer)
 {
-	uint32_t wanted = FUSE_BIG_WRITES | FUSE_ATOMIC_O_TRUNC | FUSE_NO_OPENDIR_SUPPORT;
+	uint32_t wanted = FUSE_BIG_WRITES | FUSE_ATOMIC_O_TRUNC | FUSE_NO_OPENDIR_SUPPORT |
+			  FUSE_INIT_EXT;
 
 	answer->init = (struct fuse_init_out){
 		.major = FUSE_KERNEL_VERSION,
-		.minor = FUSE_KERNEL_MINOR_VERSION,
+		.minor = in->minor,
 		.max_readahead = in->max_readahead,
 		.flags = in->flags & wanted,
-		.max_write = MAX_WRITE,
+		.flags2 = server->ring ? in->flags2 & EMPTYFS_OVER_RING : 0,
+		.max_write = EMPTYFS_MAX_WRITE,
 		.time_gran = 1,
 	};
 	return sizeof(answer->init);
 }
 
-static int tell_count(struct server *server, union answer *answer)
+static int tell_count(struct emptyfs *server, union emptyfs_answer *answer)
 {
 	answer->statfs = (struct fuse_statfs_out){
 		.st = {.files = server->counted, .bsize = 4096, .frsize = 4096, .namelen = 255}};
 	return sizeof(answer->statfs);
 }
 
-static int tell_attributes(uint64_t node, union answer *answer)
+static int tell_attributes(uint64_t node, union emptyfs_answer *answer)
 {
 	answer->attr = (struct fuse_attr_out){.attr_valid = FOREVER, .attr = attributes(node)};
 	return sizeof(answer->attr);
 }
 
-static int read_zeros(const struct fuse_read_in *in, union answer *answer)
+static int read_zeros(const struct fuse_read_in *in, union emptyfs_answer *answer)
 {
-	uint32_t rest = in->offset < FILE_SIZE ? FILE_SIZE - (uint32_t)in->offset : 0;
+	uint32_t rest = in->offset < EMPTYFS_FILE_SIZE ? EMPTYFS_FILE_SIZE - (uint32_t)in->offset
+						       : 0;
 	uint32_t size = in->size < rest ? in->size : rest;
 
 	memset(answer->data, 0, size);
 	return (int)size;
 }
 
-/* Returns the size of the answer, or -errno to say. */
-static int handle(struct server *server, const struct fuse_in_header *in, union answer *answer)
+static int handle(struct emptyfs *server, const struct fuse_in_header *in, const void *argument,
+		  union emptyfs_answer *answer)
 {
 	switch (in->opcode) {
 	case FUSE_INIT:
-		return init((const void *)(in + 1), answer);
+		return init(server, argument, answer);
 	case FUSE_LOOKUP:
 		return -ENOENT;
 	case FUSE_GETXATTR: /* before the first write to a file; ENOSYS would be an end to xattrs */
@@ -147,11 +127,11 @@ static int handle(struct server *server, const struct fuse_in_header *in, union 
 		answer->open = (struct fuse_open_out){.open_flags = FOPEN_KEEP_CACHE};
 		return sizeof(answer->open);
 	case FUSE_WRITE:
-		answer->write.size = ((const struct fuse_write_in *)(const void *)(in + 1))->size;
+		answer->write.size = ((const struct fuse_write_in *)argument)->size;
 		answer->write.padding = 0;
 		return sizeof(answer->write);
 	case FUSE_READ:
-		return read_zeros((const void *)(in + 1), answer);
+		return read_zeros(argument, answer);
 	case FUSE_STATFS:
 		return tell_count(server, answer);
 	case FUSE_UNLINK:
@@ -172,32 +152,39 @@ static bool counts(uint32_t opcode)
 	       opcode != FUSE_WRITE && opcode != FUSE_RELEASE;
 }
 
-/* Returns 0 or -errno of the connection. */
-static int serve_one(struct server *server, char *buffer)
+size_t emptyfs_answer(struct emptyfs *server, const struct fuse_in_header *in, const void *argument,
+		      struct fuse_out_header *out, union emptyfs_answer *answer)
+{
+	int size;
+
+	if (counts(in->opcode))
+		atomic_fetch_add(&server->counted, 1);
+	size = handle(server, in, argument, answer);
+	*out = (struct fuse_out_header){.unique = in->unique, .error = size < 0 ? size : 0};
+	size = size < 0 ? 0 : size;
+	out->len = (uint32_t)sizeof(*out) + (uint32_t)size;
+	return (size_t)size;
+}
+
+int emptyfs_serve_one(struct emptyfs *server, char *buffer)
 {
 	const struct fuse_in_header *in = (const void *)buffer;
-	struct fuse_out_header out = {0};
-	union answer answer;
-	ssize_t n = read(server->fuse, buffer, BUFFER_SIZE);
-	int size;
+	struct fuse_out_header out;
+	union emptyfs_answer answer;
+	ssize_t n = read(server->fuse, buffer, EMPTYFS_BUFFER);
+	size_t size;
 
 	if (n < 0)
 		return errno == EINTR || errno == ENOENT || errno == EAGAIN ? 0 : -errno;
 	if (in->opcode == FUSE_FORGET || in->opcode == FUSE_BATCH_FORGET ||
 	    in->opcode == FUSE_INTERRUPT)
 		return 0;
-	if (counts(in->opcode))
-		server->counted++;
-	size = handle(server, in, &answer);
-	out.unique = in->unique;
-	out.error = size < 0 ? size : 0;
-	size = size < 0 ? 0 : size;
-	out.len = (uint32_t)sizeof(out) + (uint32_t)size;
-	n = writev(server->fuse, (struct iovec[]){{&out, sizeof(out)}, {&answer, (size_t)size}}, 2);
+	size = emptyfs_answer(server, in, in + 1, &out, &answer);
+	n = writev(server->fuse, (struct iovec[]){{&out, sizeof(out)}, {&answer, size}}, 2);
 	return n < 0 && errno != ENOENT ? -errno : 0;
 }
 
-static int mount_at(struct server *server, const char *point, const char *more)
+static int mount_at(struct emptyfs *server, const char *point, const char *more)
 {
 	char options[256];
 
@@ -211,21 +198,23 @@ static int mount_at(struct server *server, const char *point, const char *more)
 
 int main(int argc, char **argv)
 {
-	struct server server = {.next_node = 2};
-	static char buffer[BUFFER_SIZE] __attribute__((aligned(8)));
+	struct emptyfs server = {.next_node = 2, .ring = argc == 4};
+	static char buffer[EMPTYFS_BUFFER] __attribute__((aligned(8)));
 	int r;
 
-	if (argc < 2 || argc > 3) {
-		(void)fputs("Usage: emptyfs MOUNTPOINT [OPTIONS]\n", stderr);
+	if (argc < 2 || argc > 4 || (argc == 4 && strcmp(argv[3], "ring") != 0)) {
+		(void)fputs("Usage: emptyfs MOUNTPOINT [OPTIONS [ring]]\n", stderr);
 		return 2;
 	}
-	if (mount_at(&server, argv[1], argc == 3 ? argv[2] : "") < 0)
-		return fail(argv[1]);
+	if (mount_at(&server, argv[1], argc > 2 ? argv[2] : "") < 0)
+		return emptyfs_fail(argv[1]);
+	r = emptyfs_serve_one(&server, buffer); /* INIT */
+	if (!r && server.ring)
+		r = emptyfs_ring_start(&server);
 	(void)puts("ready");
 	(void)fflush(stdout);
-	do
-		r = serve_one(&server, buffer);
-	while (!r);
+	while (!r)
+		r = emptyfs_serve_one(&server, buffer);
 	errno = -r;
-	return r == -ENODEV ? 0 : fail("/dev/fuse");
+	return r == -ENODEV ? 0 : emptyfs_fail("/dev/fuse");
 }

@@ -8,6 +8,7 @@ import columns
 from harness import kernel
 from results import Row, times_floor, times_native, times_other
 
+ENABLE_RING = "/sys/module/fuse/parameters/enable_uring"
 ALL = ("native", "hotplugfs", "no-passthrough", "bindfs", "mergerfs")
 
 COPYING = times_other(1 / 1.5, "bindfs", "no-passthrough")
@@ -65,12 +66,12 @@ def micro(run, test, directory, *options):
 
 
 @contextlib.contextmanager
-def empty_server(run):
-    """An emptyfs, mounted as the view is."""
+def empty_server(run, *more):
+    """An emptyfs, mounted as the view is. more: "ring" for io_uring."""
     with run.directory() as work:
         point = os.path.join(work, "empty")
         os.mkdir(point)
-        server = columns.start_server([run.helper("emptyfs"), point, "default_permissions"],
+        server = columns.start_server([run.helper("emptyfs"), point, "default_permissions", *more],
                                       stdout=subprocess.PIPE)
         try:
             assert server.stdout.readline() == b"ready\n", "emptyfs did not start"
@@ -80,6 +81,33 @@ def empty_server(run):
                 kernel.umount(point)
             columns.end_server(server)
             server.stdout.close()
+
+
+@contextlib.contextmanager
+def ring_allowed():
+    """FUSE over io_uring, which the kernel has switched off by default. Says whether it has it."""
+    try:
+        with open(ENABLE_RING, "r+", encoding="ascii") as setting:
+            before = setting.read().strip()
+            setting.write("Y")
+    except OSError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with open(ENABLE_RING, "w", encoding="ascii") as setting:
+            setting.write(before)
+
+
+@contextlib.contextmanager
+def empty_servers(run):
+    """An emptyfs for each channel that there is: {name: directory}."""
+    with contextlib.ExitStack() as stack:
+        places = {"/dev/fuse": stack.enter_context(empty_server(run))}
+        if stack.enter_context(ring_allowed()):
+            places["io_uring"] = stack.enter_context(empty_server(run, "ring"))
+        yield places
 
 
 def count_requests(run):
@@ -117,14 +145,15 @@ def measure_calls(run, places, suffix):
     if not wanted:
         return
     requests = count_requests(run)
-    with empty_server(run) as empty:
+    with empty_servers(run) as empty:
         for _ in run.rounds("calls" + suffix):
             for column, place in places.items():
                 values = micro(run, "names", place, "-n", 100 if run.quick else 500)
                 for name in wanted:
                     run.record(name + suffix, column, values[name][0] / 1000)
-            trip = micro(run, "roundtrip", empty, "-n", 500 if run.quick else 3000)
-            run.record_trip(suffix, trip["roundtrip"][0] / 1000)
+            for channel, place in empty.items():
+                trip = micro(run, "roundtrip", place, "-n", 500 if run.quick else 3000)
+                run.record_trip(channel, suffix, trip["roundtrip"][0] / 1000)
     for name in wanted:
         if name in CALLS:
             run.set_floor(name + suffix, requests[name], suffix)

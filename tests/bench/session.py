@@ -58,16 +58,16 @@ class Run:
             return
         self.results.setdefault(row, Result(self.rows[row])).notes.append(text)
 
-    def record_trip(self, suffix, microseconds):
+    def record_trip(self, channel, suffix, microseconds):
         """One round trip to the empty server, on any CPU ("") or on one ("@1cpu")."""
-        self.trips.setdefault(suffix, []).append(microseconds)
+        self.trips.setdefault((channel, suffix), []).append(microseconds)
 
     def set_floor(self, row, requests, suffix):
         """What the call costs natively, and the requests that the kernel insists on."""
         result = self.results.get(row)
         if not result or not result.median("native"):
             return
-        trip = statistics.median(self.trips[suffix])
+        trip = statistics.median(self.trips["/dev/fuse", suffix])
         result.floor = result.median("native") + requests * trip
         result.notes.append(f"{requests:.1f} requests of {trip:.1f} µs")
 
@@ -112,8 +112,9 @@ class Run:
             "load": os.getloadavg()[0],
             "rounds": self.repeat,
             "quick": self.quick,
-            "round_trip_us": {("any CPU" if not suffix else "one CPU"): statistics.median(samples)
-                              for suffix, samples in self.trips.items()},
+            "round_trip_us": {
+                f"{channel}, {'one CPU' if suffix else 'any CPU'}": statistics.median(samples)
+                for (channel, suffix), samples in self.trips.items()},
             "left_out": self.left_out,
             "rows": [self.results[name].as_json() for name in self.rows if name in self.results],
         }
