@@ -10,17 +10,12 @@
 #include "base/util.h"
 
 #define STREAK	 16  /* requests in a row, after which it is worth the while */
-#define PAUSE_US 500 /* after a reply: the client does something else */
-#define APART_US 15  /* after a reply: longer than a client on this CPU needs for its next call */
+#define PAUSE_US 500 /* until the next request: the client does something else */
+#define APART_US 15  /* until the next: longer than a client on this CPU needs for its next call */
 #define UNLOOKED 256 /* requests after which we look in any case */
 #define RESTLESS 8   /* moves of the client that follow on one another */
 
-/*
- * From a reply until this thread runs again: its CPU has other work. Somebody else reads then
- * (workers.h), and to change so often costs more than it gains.
- */
-#define HELD_UP_US 1000
-#define OFF_US	   100000
+#define OFF_US 100000 /* after it did not get on */
 
 static _Thread_local struct follow *mine;
 
@@ -119,11 +114,23 @@ void follow_done(struct follow *f)
 	mine = NULL;
 }
 
-void follow_release(struct follow_place *place)
+/* Under the lock. The thread gives up the place itself, when it wakes up. */
+static void place_unbind(const struct follow_place *place)
+{
+	const struct sched_param param = {0};
+
+	if (place->tid == 0)
+		return;
+	(void)sched_setscheduler(place->tid, SCHED_OTHER, &param);
+	(void)sched_setaffinity(place->tid, sizeof(place->mask), &place->mask);
+}
+
+void follow_release(struct follow_place *place, bool waited_for)
 {
 	pthread_mutex_lock(&place->lock);
-	if (place->tid != 0) /* it gives up the place itself, when it wakes up */
-		(void)sched_setaffinity(place->tid, sizeof(place->mask), &place->mask);
+	if (place->tid != 0 && waited_for)
+		atomic_store(&place->off_until_us, now_us() + OFF_US);
+	place_unbind(place);
 	pthread_mutex_unlock(&place->lock);
 }
 
@@ -132,12 +139,18 @@ void follow_leave(struct follow *f)
 	f->streak = 0;
 	if (f->state != FOLLOW_BOUND)
 		return;
-	follow_release(f->place);
 	pthread_mutex_lock(&f->place->lock);
+	place_unbind(f->place);
 	f->place->tid = 0;
 	pthread_mutex_unlock(&f->place->lock);
 	f->cpu = -1;
 	state_set(f, FOLLOW_WATCHING);
+}
+
+void follow_leave_caller(void)
+{
+	if (mine)
+		follow_leave(mine);
 }
 
 static void leave_for_now(struct follow *f, uint64_t now)
@@ -175,7 +188,7 @@ static void bind_to(struct follow *f, int cpu, uint64_t now)
 	CPU_ZERO(&one);
 	CPU_SET((unsigned)cpu, &one);
 	if (!CPU_ISSET((unsigned)cpu, &f->place->mask) ||
-	    sched_setaffinity(0, sizeof(one), &one) < 0)
+	    sched_setaffinity(0, sizeof(one), &one) < 0 || policy_set(SCHED_IDLE) < 0)
 		leave_for_now(f, now);
 	else
 		f->cpu = cpu;
@@ -226,8 +239,7 @@ void follow_request(struct follow *f, const struct fuse_in_header *head)
 	if (f->state == FOLLOW_NEVER || head->pid == 0 || !is_waited_for(head->opcode))
 		return;
 	now = now_us();
-	gap = now - f->replied_us;
-	f->replied_us = now; /* unless a reply follows */
+	gap = now - f->answered_us;
 	if (head->pid != f->pid) {
 		follow_leave(f);
 		f->stat_fd = close_fd(f->stat_fd);
@@ -244,25 +256,8 @@ void follow_request(struct follow *f, const struct fuse_in_header *head)
 		look(f, now);
 }
 
-/* ---- replies ---- */
-
-bool follow_reply_begin(const struct fuse_in_header *head)
+void follow_answered(struct follow *f)
 {
-	struct follow *f = mine;
-
-	if (!f || f->state != FOLLOW_BOUND || head->pid != f->pid || !is_waited_for(head->opcode))
-		return false;
-	f->replied_us = now_us();
-	return policy_set(SCHED_IDLE) == 0;
-}
-
-void follow_reply_end(void)
-{
-	struct follow *f = mine;
-	uint64_t before = f->replied_us;
-
-	(void)policy_set(SCHED_OTHER);
-	f->replied_us = now_us();
-	if (f->replied_us - before > HELD_UP_US)
-		leave_for_now(f, f->replied_us);
+	if (f->state != FOLLOW_NEVER)
+		f->answered_us = now_us();
 }

@@ -7,12 +7,12 @@
  * the reply wakes the client, this thread is still running on the client's CPU, and another one is
  * idle. So while one client makes one call after another, its reader
  *  - binds itself to the CPU that the client runs on, and follows it from there;
- *  - is of the policy SCHED_IDLE while it writes the reply: a CPU that runs nothing else counts
- *    as idle (select_idle_sibling() in kernel/sched/fair.c), and the client is woken where it was.
+ *  - is of the policy SCHED_IDLE there: a CPU that runs nothing else counts as idle
+ *    (select_idle_sibling() in kernel/sched/fair.c), and the client is woken where it was.
  *
- * It does so only while that pays: a thread of that policy does not run where there is other work.
- * When it has been kept waiting, somebody else has read meanwhile (workers.h), and there is a
- * pause.
+ * A thread of that policy hardly runs where there is other work. So somebody who is not bound looks
+ * after it once a millisecond (follow_watch()), and lets it go when it does not get on; then there
+ * is a pause.
  *
  * To come back from SCHED_IDLE takes CAP_SYS_NICE, or an RLIMIT_NICE of 20 (sched(7)). Without it,
  * and where the client is in a pid namespace that is not seen from here, nothing of this happens.
@@ -52,7 +52,7 @@ struct follow {
 	unsigned streak;   /* requests of this client in a row */
 	unsigned unlooked; /* since we looked where it is */
 	unsigned restless; /* moves in quick succession */
-	uint64_t replied_us;
+	uint64_t answered_us;
 };
 
 /*
@@ -70,6 +70,8 @@ void follow_done(struct follow *follow);
 
 /* A request has been read and will be handled by this thread: where to be for it. */
 void follow_request(struct follow *follow, const struct fuse_in_header *head);
+/* It has been handled; what comes next tells where the client went on. */
+void follow_answered(struct follow *follow);
 /* This thread has something else to do than to serve one client: it may run everywhere again. */
 void follow_leave(struct follow *follow);
 
@@ -79,11 +81,10 @@ static inline bool follow_is_bound(const struct follow *follow)
 }
 
 /*
- * Around the write of a reply: true when the policy was changed, which follow_reply_end() takes
- * back. No lock may be held: between the two this thread may wait for everybody else.
+ * By another thread, once a tick: whoever is bound has not read anything since the last one.
+ * waited_for: although there was something to do. It may run everywhere again.
  */
-bool follow_reply_begin(const struct fuse_in_header *head);
-void follow_reply_end(void);
+void follow_release(struct follow_place *place, bool waited_for);
 
-/* By another thread, when nothing has come for a while: whoever is bound may run everywhere. */
-void follow_release(struct follow_place *place);
+/* Before a thread is started: it would inherit where the caller is bound to. */
+void follow_leave_caller(void);

@@ -407,6 +407,7 @@ static void on_a_thread(struct medium *m, void *(*fn)(void *data))
 	pthread_t thread;
 
 	medium_ref(m);
+	follow_leave_caller();
 	if (pthread_create(&thread, NULL, fn, m) == 0)
 		(void)pthread_detach(thread);
 	else

@@ -4,7 +4,6 @@
 
 #include "base/limits.h"
 #include "channel.h"
-#include "follow.h"
 #include "view_internal.h"
 
 const void *request_body(const struct request *req, size_t size)
@@ -54,16 +53,6 @@ static void header_fill(const struct request *req, struct fuse_out_header *out, 
 	};
 }
 
-static int send_reply(const struct request *req, const struct iovec *iov, int count)
-{
-	bool gave_way = follow_reply_begin(req->head);
-	int r = channel_write(&req->view->channel, iov, count);
-
-	if (gave_way)
-		follow_reply_end();
-	return r;
-}
-
 int reply_vector(struct request *req, struct iovec *iov, int count)
 {
 	struct fuse_out_header out;
@@ -75,7 +64,7 @@ int reply_vector(struct request *req, struct iovec *iov, int count)
 		payload += iov[i].iov_len;
 	header_fill(req, &out, 0, payload);
 	iov[0] = (struct iovec){.iov_base = &out, .iov_len = sizeof(out)};
-	return send_reply(req, iov, count);
+	return channel_write(&req->view->channel, iov, count);
 }
 
 int reply_data(struct request *req, const void *data, size_t size)
@@ -93,7 +82,7 @@ int reply_error(struct request *req, int err)
 	if (!request_claim(req))
 		return -ECANCELED;
 	header_fill(req, &out, err, 0);
-	return send_reply(req, &iov, 1);
+	return channel_write(&req->view->channel, &iov, 1);
 }
 
 /*

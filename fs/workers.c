@@ -27,6 +27,7 @@ static int thread_start(void *(*fn)(void *data), void *data)
 	pthread_t thread;
 	int r;
 
+	follow_leave_caller();
 	(void)pthread_attr_init(&attr);
 	(void)pthread_attr_setstacksize(&attr, 512 << 10);
 	(void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
@@ -191,6 +192,7 @@ static void read_requests(struct view *view, char *buf)
 		if (n >= 0) {
 			follow_request(&follow, (const struct fuse_in_header *)buf);
 			view_dispatch(view, buf, (size_t)n);
+			follow_answered(&follow);
 		} else if (n != -EAGAIN) {
 			stop(w, (int)n);
 			break;
@@ -299,6 +301,8 @@ static void watch_tick(struct view *view, struct watch *watch)
 	watch->taken = taken;
 	if (watch->still > 0)
 		workers_yield(view); /* none reads, none has since the last tick */
+	if (watch->still == 1)
+		follow_release(&w->place, atomic_load(&w->reading) == 0 || request_pending(view));
 	watch_load(view, watch);
 }
 
@@ -307,7 +311,6 @@ static bool watch_sleep(struct workers *w)
 {
 	bool stopped;
 
-	follow_release(&w->place);
 	pthread_mutex_lock(&w->lock);
 	atomic_store(&w->watched, false);
 	/* who took the last reader's place before that counted on us */

@@ -9,7 +9,8 @@
  *  - a watcher looks once a millisecond while there are requests, and wakes another reader when
  *    the one that there is does not come back, or several when more requests come than one can
  *    handle. It sleeps when nothing happens.
- * While one client makes one call after another, the reader stays on the client's CPU (follow.h).
+ * While one client makes one call after another, the reader stays on the client's CPU (follow.h);
+ * the watcher lets it go.
  * How many threads there can be is bounded by the gates, since only requests behind a gate wait.
  */
 #pragma once

@@ -1,4 +1,4 @@
-/* A reader goes where its client is, and nowhere else; its policy is its own but for a reply. */
+/* A reader goes where its client is, gives way there, and is as before when it leaves. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +10,7 @@
 #include "base/loop.h"
 #include "fs/follow.h"
 
-#define TRIES 100000 /* on a busy machine a request may come late, which begins all anew */
+#define TRY_MS 20000 /* on a busy machine a request may come late, which begins all anew */
 
 /* A thread that wakes up now and then: one that sleeps stays where it was. */
 struct client {
@@ -95,15 +95,15 @@ static void call(uint32_t opcode, int pid)
 	struct fuse_in_header head = header(opcode, pid);
 
 	follow_request(&scene.follow, &head);
-	if (follow_reply_begin(&head))
-		follow_reply_end();
+	follow_answered(&scene.follow);
 }
 
 static void until_bound_to(int cpu)
 {
+	uint64_t end = now_ms() + TRY_MS;
 	cpu_set_t now;
 
-	for (int i = 0; i < TRIES && scene.follow.cpu != cpu; i++)
+	while (scene.follow.cpu != cpu && now_ms() < end)
 		call(FUSE_LOOKUP, scene.client.tid);
 	assert_int_equal(scene.follow.cpu, cpu);
 	assert_true(follow_is_bound(&scene.follow));
@@ -152,48 +152,61 @@ static void test_nobody_in_particular(void **state)
 	assert_true(follow_is_bound(&scene.follow));
 }
 
-static void test_policy_of_a_reply(void **state)
+static void test_gives_way(void **state)
 {
-	struct fuse_in_header head = header(FUSE_LOOKUP, scene.client.tid);
-	struct fuse_in_header silent = header(FUSE_RELEASE, scene.client.tid);
-
 	(void)state;
-	assert_false(follow_reply_begin(&head));
-	until_bound_to(scene.cpus[0]);
-	assert_true(follow_reply_begin(&head));
-	assert_int_equal(sched_getscheduler(0), SCHED_IDLE);
-	follow_reply_end();
 	assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
-	if (follow_is_bound(&scene.follow))
-		assert_false(follow_reply_begin(&silent));
+	until_bound_to(scene.cpus[0]);
+	assert_int_equal(sched_getscheduler(0), SCHED_IDLE);
+	follow_leave(&scene.follow);
 	assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
 }
 
-/* It did not come to run again for long: no more of this for a while. */
+/* It did not get on: no more of this for a while. */
 static void test_held_up(void **state)
 {
-	struct fuse_in_header head = header(FUSE_LOOKUP, scene.client.tid);
-
 	(void)state;
 	until_bound_to(scene.cpus[0]);
-	assert_true(follow_reply_begin(&head));
-	assert_int_equal(usleep(2000), 0);
-	follow_reply_end();
-	assert_false(follow_is_bound(&scene.follow));
+	follow_release(&scene.place, true);
 	assert_everywhere();
+	assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
 	assert_true(atomic_load(&scene.place.off_until_us) > now_us());
 	for (int i = 0; i < 20; i++)
 		call(FUSE_LOOKUP, scene.client.tid);
 	assert_false(follow_is_bound(&scene.follow));
 }
 
+static void *look_around(void *data)
+{
+	bool *as_before = data;
+	cpu_set_t now;
+
+	*as_before = sched_getaffinity(0, sizeof(now), &now) == 0 &&
+		     CPU_EQUAL(&now, &scene.before) && sched_getscheduler(0) == SCHED_OTHER;
+	return NULL;
+}
+
+static void test_threads_inherit_nothing(void **state)
+{
+	bool as_before = false;
+	pthread_t thread;
+
+	(void)state;
+	until_bound_to(scene.cpus[0]);
+	follow_leave_caller();
+	assert_int_equal(pthread_create(&thread, NULL, look_around, &as_before), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_true(as_before);
+}
+
 static void test_released_by_others(void **state)
 {
 	(void)state;
-	follow_release(&scene.place); /* nobody is there */
+	follow_release(&scene.place, false); /* nobody is there */
 	until_bound_to(scene.cpus[0]);
-	follow_release(&scene.place);
+	follow_release(&scene.place, false);
 	assert_everywhere();
+	assert_int_equal(atomic_load(&scene.place.off_until_us), 0);
 	follow_leave(&scene.follow);
 	assert_int_equal(scene.place.tid, 0);
 }
@@ -234,8 +247,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_not_before_it_pays, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_another_client, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_nobody_in_particular, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_policy_of_a_reply, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_gives_way, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_held_up, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_threads_inherit_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_released_by_others, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_one_at_a_time, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_client_has_ended, set_up, tear_down),
