@@ -244,6 +244,8 @@ int upgrade_leave_facts(struct broker *b, struct handover *h);
 void keep_start(struct broker *b);
 /* Something changed that the next start has to know. */
 void keep_changed(struct broker *b);
+/* The same at once, for what somebody is about to be told of. */
+void keep_now(struct broker *b);
 /*
  * Whether names that are to be shown are kept, so that the next start knows the disk when somebody
  * has used it. Writes if need be; if that has to wait, visibility_kept() is called soon.

@@ -247,6 +247,12 @@ void keep_changed(struct broker *b)
 		write_after(b, WRITE_DELAY_MS);
 }
 
+void keep_now(struct broker *b)
+{
+	if (b->keep && b->phase != BROKER_ENDING)
+		write_due(b);
+}
+
 /* The first of several is written at once; the others wait until the timer ends, together. */
 bool keep_has_names(struct broker *b)
 {

@@ -221,8 +221,10 @@ static void vanished(struct broker *b, struct medium *m)
 	}
 	m->told_appeared = false;
 	drop_name(b, m);
-	if (ejected)
+	if (ejected) {
+		keep_now(b); /* whoever has been told so does not see it again after a crash */
 		commands_eject_done(b, m, 0, NULL);
+	}
 	show_waiting(b);
 	reconcile_put_off(b, m);
 	removal_finish(b, m);
