@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "base/fdstore.h"
+#include "base/lifeline.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -468,6 +469,10 @@ int server_main(const struct server_args *args)
 		return r;
 	if (!filtered)
 		log_notice("the kernel has no seccomp: the server runs without a filter");
+	r = lifeline_start(args->life_fd);
+	if (r < 0)
+		log_warning("cannot tell when this process is killed: %s, ignoring",
+			    errno_name(-r));
 	r = server_watch(&s);
 	if (r == 0)
 		r = server_open(&s, args);

@@ -11,6 +11,7 @@ struct server_args {
 	int nodes_fd;	 /* memfd of the node table; also holds the saved INIT request */
 	int fdstore_fd;	 /* our end of the pair by which the next server gets our open files */
 	int previous_fd; /* the end by which we get those of the one before, or -EBADF */
+	int life_fd;	 /* hangs up when we are killed: see base/lifeline.h */
 	bool passthrough;
 	bool strict; /* durability strict: close waits for the disk */
 	uint64_t idle_timeout_ms;

@@ -16,6 +16,11 @@
 #define SHORT_LIFE_MS	200
 /* Messages that a server may leave unread; beyond, it is taken for hanging. */
 #define QUEUE_MAX (4 * LIMIT_MEDIA)
+/*
+ * A server that was killed has all this time to end. One of its threads may wait in the kernel: for
+ * a device that hangs, or for a lock of a client that waits for an answer of the next server.
+ */
+#define LINGER_MS 100
 
 struct unsent {
 	struct list link;
@@ -34,6 +39,9 @@ struct supervisor {
 	int old_link; /* with a server that another program has started, or -EBADF */
 	pid_t pid;
 	struct loop_child *child;
+	int life; /* hangs up when it is killed; -EBADF: not known */
+	struct loop_fd *life_source;
+	struct loop_timer *linger;
 	struct loop_fd *source;
 	struct list queue; /* of unsent */
 	unsigned queued;
@@ -43,17 +51,18 @@ struct supervisor {
 	struct loop_timer *quit_timer;
 };
 
-static void server_process(const struct supervisor *s, int link_fd, int fdstore_fd)
+static void server_process(const struct supervisor *s, int link_fd, int fdstore_fd, int life_fd)
 {
 	struct server_args args = {.fuse_fd = s->args.fuse_fd,
 				   .link_fd = link_fd,
 				   .nodes_fd = s->nodes_fd,
 				   .fdstore_fd = fdstore_fd,
 				   .previous_fd = s->fdstore,
+				   .life_fd = life_fd,
 				   .passthrough = s->args.passthrough,
 				   .strict = s->args.strict,
 				   .idle_timeout_ms = s->args.idle_timeout_ms};
-	int kept[] = {args.fuse_fd, args.link_fd, args.nodes_fd, fdstore_fd, s->fdstore};
+	int kept[] = {args.fuse_fd, args.link_fd, args.nodes_fd, fdstore_fd, s->fdstore, life_fd};
 	int r;
 
 	loop_signals_reset();
@@ -196,6 +205,13 @@ static int follow_up(struct supervisor *s, pid_t pid, int status)
 	return r < 0 ? r : 1;
 }
 
+static void life_drop(struct supervisor *s)
+{
+	s->linger = loop_timer_remove(s->linger);
+	s->life_source = loop_fd_remove(s->life_source);
+	s->life = close_fd(s->life);
+}
+
 static void process_ended(pid_t pid, int status, void *data)
 {
 	struct supervisor *s = data;
@@ -204,12 +220,40 @@ static void process_ended(pid_t pid, int status, void *data)
 	s->child = NULL;
 	s->pid = 0;
 	link_drop(s);
+	life_drop(s);
 	s->quit_timer = loop_timer_remove(s->quit_timer);
 	r = follow_up(s, pid, status);
 	if (r > 0)
 		return;
 	s->fdstore = close_fd(s->fdstore);
 	s->events.ended(r, s->events.data);
+}
+
+/* None of its code runs any more: the next one need not wait until the process is gone. */
+static void linger_expired(void *data)
+{
+	struct supervisor *s = data;
+
+	log_warning("a call of the server (pid %d) hangs, so it does not end; going on without it",
+		    (int)s->pid);
+	loop_child_forget(s->child);
+	process_ended(s->pid, SIGKILL, s);
+}
+
+static void linger(struct supervisor *s)
+{
+	if (!s->linger)
+		(void)loop_timer_add(s->loop, LINGER_MS, linger_expired, s, &s->linger);
+}
+
+static void life_ended(int fd, uint32_t events, void *data)
+{
+	struct supervisor *s = data;
+
+	(void)fd;
+	(void)events;
+	s->life_source = loop_fd_remove(s->life_source);
+	linger(s);
 }
 
 static int server_watch(struct supervisor *s)
@@ -222,7 +266,8 @@ static int server_watch(struct supervisor *s)
 		s->pid = 0;
 		return r;
 	}
-	return loop_fd_add(s->loop, s->sock, EPOLLIN, link_ready, s, &s->source);
+	r = loop_fd_add(s->loop, s->life, EPOLLIN, life_ended, s, &s->life_source);
+	return r < 0 ? r : loop_fd_add(s->loop, s->sock, EPOLLIN, link_ready, s, &s->source);
 }
 
 static int pair_make(int *ret_a, int *ret_b)
@@ -241,10 +286,13 @@ static int server_start(struct supervisor *s, bool again)
 	_cleanup_close_ int theirs = -EBADF;
 	_cleanup_close_ int fdstore = -EBADF;
 	_cleanup_close_ int fdstore_theirs = -EBADF;
+	_cleanup_close_ int life_theirs = -EBADF;
 	int r = pair_make(&s->sock, &theirs);
 
 	if (r == 0)
 		r = pair_make(&fdstore, &fdstore_theirs);
+	if (r == 0)
+		r = pair_make(&s->life, &life_theirs);
 	if (r < 0)
 		return r;
 	if (fcntl(s->sock, F_SETFL, O_NONBLOCK) < 0)
@@ -257,7 +305,7 @@ static int server_start(struct supervisor *s, bool again)
 		return r;
 	}
 	if (s->pid == 0)
-		server_process(s, theirs, fdstore_theirs);
+		server_process(s, theirs, fdstore_theirs, life_theirs);
 	close_fd(s->fdstore);
 	s->fdstore = TAKE_FD(fdstore);
 	r = server_watch(s);
@@ -275,7 +323,7 @@ static struct supervisor *supervisor_alloc(struct loop *loop, const struct super
 	if (!s)
 		return NULL;
 	*s = (struct supervisor){.loop = loop, .events = *events, .args = *args};
-	s->sock = s->old_link = s->fdstore = s->nodes_fd = -EBADF;
+	s->sock = s->old_link = s->fdstore = s->nodes_fd = s->life = -EBADF;
 	list_init(&s->queue);
 	return s;
 }
@@ -339,6 +387,7 @@ struct supervisor *supervisor_free(struct supervisor *s)
 		return NULL;
 	server_kill(s);
 	loop_child_forget(s->child);
+	life_drop(s);
 	loop_timer_remove(s->quit_timer);
 	close_fd(s->old_link);
 	close_fd(s->fdstore);
@@ -353,7 +402,10 @@ int supervisor_start(struct supervisor *s)
 {
 	if (s->old_link < 0)
 		return server_start(s, s->again);
-	return kill(s->pid, SIGKILL) < 0 ? -errno : 0;
+	if (kill(s->pid, SIGKILL) < 0)
+		return -errno;
+	linger(s);
+	return 0;
 }
 
 void supervisor_settings(struct supervisor *s, bool strict, uint64_t idle_timeout_ms)

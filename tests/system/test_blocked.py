@@ -2,13 +2,16 @@
 
 import errno
 import os
+import signal
 import subprocess
 import threading
 
 import pytest
 
+from harness import processes
 from harness.dying import DyingDisk
 from harness.people import sh
+from harness.programs import serving
 from harness.wait import took, until
 
 pytestmark = [pytest.mark.data, pytest.mark.log_errors("STUCK", "I/O error")]
@@ -144,3 +147,35 @@ def test_errors_reach_the_caller(pair):
     assert failure.value.errno in (errno.EIO, errno.EROFS)
     write_files(view.path("GOOD"))
     bad.work()
+
+
+def hangs(pid):
+    """Whether a thread of the process waits for a device, and cannot be ended."""
+    return any(processes.waits(pid, task) for task in os.listdir(f"/proc/{pid}/task"))
+
+
+def test_killed_while_a_disk_hangs(pair):
+    """A server that is killed while one of its calls hangs does not end. The next one takes over all
+    the same, and when the disk answers again, that one works, too."""
+    view, bad, _ = pair
+    os.mkdir(view.path("STUCK", "before"))
+    bad.stall()
+    with open(view.path("STUCK", "file"), "wb") as file:
+        file.write(os.urandom(8192))
+        waiting = threading.Thread(target=os.fsync, args=(file.fileno(),))
+        waiting.start()
+        try:
+            server = serving(view)
+            until("a call hangs", lambda: hangs(server))
+            os.kill(server, signal.SIGKILL)
+            assert took(lambda: write_files(view.path("GOOD"))) < 3
+            assert serving(view, server)
+            assert os.path.exists(f"/proc/{server}/task") and hangs(server)
+        finally:
+            bad.work()
+        waiting.join(20)
+        assert not waiting.is_alive()
+    until("the old one has ended", lambda: not os.path.exists(f"/proc/{server}"))
+    assert sorted(os.listdir(view.path("STUCK"))) == ["before", "file", "lost+found"]
+    with open(view.path("STUCK", "file"), "rb") as file:
+        assert len(file.read()) == 8192
