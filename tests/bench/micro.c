@@ -4,12 +4,10 @@
  * Runs one test in a directory and prints a line "NAME NANOSECONDS" for each thing measured: the
  * time of one call, or of one MiB. See micro.h.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "micro.h"
@@ -33,20 +31,6 @@ static const struct {
 	{"names", bench_names},
 	{"roundtrip", bench_roundtrip},
 };
-
-void bench_fail(const char *what)
-{
-	(void)fprintf(stderr, "micro: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-uint64_t bench_now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 void bench_print(const char *name, double nanoseconds)
 {

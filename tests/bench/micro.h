@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common.h"
+
 #define MIB (1UL << 20)
 
 struct bench {
@@ -33,10 +35,6 @@ void bench_run(const struct bench *bench, const char *name, unsigned long count,
 
 /* Prints such a line for something that was timed otherwise. */
 void bench_print(const char *name, double nanoseconds);
-uint64_t bench_now_ns(void);
-
-/* Prints what failed and errno, and ends the program. */
-void bench_fail(const char *what) __attribute__((noreturn));
 
 /* micro_data.c: each is one test on the big file. */
 void bench_read(const struct bench *bench);

@@ -33,8 +33,9 @@ def times_other(limit, other, column="hotplugfs"):
     return Goal(f"{column} ≤ {limit:g} × {other}", limit, lambda r: r.ratio(column, other))
 
 
-def at_most(limit, unit):
-    return Goal(f"≤ {limit:g} {unit}".rstrip(), limit, lambda r: r.median("hotplugfs"))
+def at_most(limit, unit, column="hotplugfs"):
+    name = "" if column == "hotplugfs" else column + " "
+    return Goal(f"{name}≤ {limit:g} {unit}".rstrip(), limit, lambda r: r.median(column))
 
 
 def more_than_native(limit):

@@ -11,6 +11,7 @@ from machine import made_here
 from results import Row, at_most
 
 MEDIA, WRITERS = 8, 8
+NAMES = [*(f"FAST{number}" for number in range(MEDIA - 1)), "SLOW"]
 ROWS = [
     Row("slow-neighbour", "what 7 media lose by a slow one", "%", (at_most(5, "%"),)),
     Row("slow-times", "how many times slower it is", "", ()),
@@ -56,11 +57,9 @@ def eight_disks(work):
     """Seven on memory, and one whose every request takes a while."""
     made = []
     try:
-        for number in range(MEDIA - 1):
-            made.append(made_here(disks.LoopDisk(work)))
-            made[-1].format("ext4", label=f"FAST{number}", options=columns.NO_LAZY_WORK)
-        made.append(made_here(DyingDisk(work)))
-        made[-1].format("ext4", label="SLOW", options=columns.NO_LAZY_WORK)
+        for name in NAMES:
+            made.append(made_here((DyingDisk if name == "SLOW" else disks.LoopDisk)(work)))
+            made[-1].format("ext4", label=name, options=columns.NO_LAZY_WORK)
         yield made
     finally:
         for disk in made:
@@ -83,13 +82,12 @@ def natively(run, work, made):
 
 
 @contextlib.contextmanager
-def viewed(run, work, made):
-    names = [f"FAST{number}" for number in range(MEDIA - 1)] + ["SLOW"]
-    with columns.daemon(run, os.path.join(work, "daemon"), made) as view:
-        view.start().wait_for(*names, deadline_s=20)
-        for name in names:
+def viewed(run, work, made, options=()):
+    with columns.daemon(run, os.path.join(work, "daemon"), made, options) as view:
+        view.start().wait_for(*NAMES, deadline_s=20)
+        for name in NAMES:
             os.listdir(view.path(name))
-        yield [view.path(name) for name in names]
+        yield [view.path(name) for name in NAMES]
 
 
 def measure(run):
