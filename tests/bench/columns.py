@@ -35,13 +35,13 @@ def end_server(process):
 
 
 @contextlib.contextmanager
-def ram_disk(work, size):
+def ram_disk(work, size, label="DISK"):
     """A formatted zram device of our own."""
     disk = made_here(disks.ZramDisk(work, size=size))
     try:
         with open(f"/sys/block/{disk.kname}/disksize", "w", encoding="ascii") as disksize:
             disksize.write(str(size))
-        disks.run_quietly(disks.mkfs_command("ext4", "DISK", None) + NO_LAZY_WORK + [disk.device])
+        disks.run_quietly(disks.mkfs_command("ext4", label, None) + NO_LAZY_WORK + [disk.device])
         yield disk
     finally:
         disk.remove()

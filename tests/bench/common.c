@@ -8,8 +8,7 @@
 
 void bench_fail(const char *what)
 {
-	(void)fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what,
-		      strerror(errno));
+	(void)fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, strerror(errno));
 	exit(1);
 }
 

@@ -4,8 +4,8 @@
  * Makes calls in a directory, each caller one every so many milliseconds, until standard input
  * ends. There it takes words: 0 and 1, into which set the durations of calls that begin from now on
  * go; "-", into none; "?" asks how many callers have been in a call for more than a second. Each
- * word is answered by a line. At the end there is a line "COUNT P99.9 MAXIMUM" for each set, in
- * nanoseconds. See paced.h.
+ * word is answered by a line. At the end there is a line "COUNT P99.9 LONGEST STEP" for each set,
+ * times in nanoseconds. See paced.h.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -25,8 +25,12 @@ static atomic_int set = -1;
 static atomic_bool ended;
 static uint64_t interval_ns = 20000000;
 
-static void keep(struct samples *samples, uint64_t ns)
+static void keep(struct samples *samples, uint64_t ns, const char *name)
 {
+	if (ns >= samples->longest_ns) {
+		samples->longest_ns = ns;
+		samples->longest = name;
+	}
 	if (samples->count == samples->room) {
 		samples->room = samples->room ? samples->room * 2 : 4096;
 		samples->ns = realloc(samples->ns, samples->room * sizeof(*samples->ns));
@@ -44,16 +48,18 @@ static void wait_until(uint64_t ns)
 	(void)clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &when, NULL);
 }
 
-static void step(struct caller *c, unsigned number)
+static void make(struct caller *c, const struct step *step)
 {
 	int into = atomic_load(&set);
 	uint64_t began = bench_now_ns();
+	uint64_t took;
 
 	atomic_store(&c->began_ns, began);
-	c->load->steps[number](c);
+	step->call(c);
+	took = bench_now_ns() - began;
 	atomic_store(&c->began_ns, 0);
 	if (into >= 0)
-		keep(&c->samples[into], bench_now_ns() - began);
+		keep(&c->samples[into], took, step->name);
 }
 
 /* Who comes late does not hurry after. */
@@ -67,7 +73,7 @@ static void *call(void *argument)
 
 		c->turn = i / c->load->step_count;
 		wait_until(next);
-		step(c, i % c->load->step_count);
+		make(c, &c->load->steps[i % c->load->step_count]);
 		now = bench_now_ns();
 		next = next + interval_ns > now ? next + interval_ns : now;
 	}
@@ -113,19 +119,20 @@ static int compare(const void *a, const void *b)
 
 static void tell(struct caller *const *callers, unsigned count, unsigned which)
 {
-	struct samples all = {0};
+	struct samples all = {.longest = "-"};
 
-	for (unsigned i = 0; i < count; i++)
-		for (size_t j = 0; j < callers[i]->samples[which].count; j++)
-			keep(&all, callers[i]->samples[which].ns[j]);
-	if (all.count == 0) {
-		(void)printf("0 0 0\n");
-		return;
+	for (unsigned i = 0; i < count; i++) {
+		const struct samples *samples = &callers[i]->samples[which];
+
+		for (size_t j = 0; j < samples->count; j++)
+			keep(&all, samples->ns[j],
+			     samples->ns[j] == samples->longest_ns ? samples->longest : "?");
 	}
-	qsort(all.ns, all.count, sizeof(*all.ns), compare);
-	(void)printf("%zu %llu %llu\n", all.count,
-		     (unsigned long long)all.ns[(all.count - 1) * 999 / 1000],
-		     (unsigned long long)all.ns[all.count - 1]);
+	if (all.count > 0)
+		qsort(all.ns, all.count, sizeof(*all.ns), compare);
+	(void)printf("%zu %llu %llu %s\n", all.count,
+		     (unsigned long long)(all.count ? all.ns[(all.count - 1) * 999 / 1000] : 0),
+		     (unsigned long long)all.longest_ns, all.longest);
 	free(all.ns);
 }
 

@@ -10,33 +10,40 @@
 
 #include "common.h"
 
-#define SETS	    2
-#define OPEN_PLACES 64
+#define SETS 2
 
 struct samples {
 	uint64_t *ns;
 	size_t count;
 	size_t room;
+	uint64_t longest_ns;
+	const char *longest; /* name of the step */
 };
 
 struct caller {
 	const struct load *load;
-	int dir;	  /* what it works in */
+	int dir;	     /* what it works in */
 	char *const *places; /* load root: directories below dir that are opened */
 	unsigned number;
-	unsigned turn;	/* how often all steps have been made */
-	int fd;		/* what the last step has opened */
-	char name[32];	/* of the file of this turn */
+	unsigned turn; /* how often all steps have been made */
+	int fd;	       /* what the last step has opened */
+	char name[32]; /* of the file of this turn */
 	char content[4096] __attribute__((aligned(4096)));
 	struct samples samples[SETS];
 	_Atomic uint64_t began_ns; /* of the call that it is in; 0: none */
 };
 
-/* The steps are made one after the other, over and over; each is one call, or close to it. */
+/* One call, or close to it. */
+struct step {
+	const char *name;
+	void (*call)(struct caller *caller);
+};
+
+/* The steps are made one after the other, over and over. */
 struct load {
 	const char *name;
 	void (*prepare)(struct caller *caller); /* not measured; NULL: nothing to do */
-	void (*const *steps)(struct caller *caller);
+	const struct step *steps;
 	unsigned step_count;
 };
 

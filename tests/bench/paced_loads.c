@@ -124,12 +124,14 @@ static void step_unlink(struct caller *c)
 		bench_fail("unlink");
 }
 
-static void (*const file_steps[])(struct caller *) = {
-	step_create, step_write, step_sync,  step_close, step_absent, step_stat,
-	step_open,   step_read,	 step_close, step_list,	 step_unlink,
+static const struct step file_steps[] = {
+	{"create", step_create}, {"write", step_write},	  {"fdatasync", step_sync},
+	{"close", step_close},	 {"lookup", step_absent}, {"stat", step_stat},
+	{"open", step_open},	 {"read", step_read},	  {"close", step_close},
+	{"list", step_list},	 {"unlink", step_unlink},
 };
 
-/* The same, and blocks that are in no cache. */
+/* The same on a disk that is to stall, with more that waits for a disk. */
 static void prepare_cold(struct caller *c)
 {
 	own_directory(c);
@@ -151,15 +153,24 @@ static void step_read_cold(struct caller *c)
 		bench_fail("read");
 }
 
-static void step_sync_always(struct caller *c)
+static void step_fsync(struct caller *c)
 {
 	if (fsync(c->fd) < 0)
 		bench_fail("fsync");
 }
 
-static void (*const hang_steps[])(struct caller *) = {
-	step_open_cold, step_read_cold, step_close,  step_create,      step_write,
-	step_sync_always, step_close,	step_absent, step_list, step_unlink,
+/* All of them open one file, and the last close of it has something to write. */
+static void step_open_shared(struct caller *c)
+{
+	open_file(c, "../shared", O_WRONLY | O_CREAT | O_TRUNC);
+}
+
+static const struct step hang_steps[] = {
+	{"open", step_open_cold},   {"read", step_read_cold}, {"close", step_close},
+	{"create", step_create},    {"write", step_write},    {"fsync", step_fsync},
+	{"close", step_close},	    {"lookup", step_absent},  {"unlink", step_unlink},
+	{"open", step_open_shared}, {"write", step_write},    {"close", step_close},
+	{"list", step_list},
 };
 
 /* The view's own directory, and those of media. */
@@ -208,9 +219,14 @@ static void step_place_state(struct caller *c)
 		bench_fail("getxattr");
 }
 
-static void (*const root_steps[])(struct caller *) = {
-	step_root_list,	 step_root_stat,   step_place_stat, step_place_open,
-	step_place_space, step_place_state, step_close,
+static const struct step root_steps[] = {
+	{"list", step_root_list},
+	{"stat", step_root_stat},
+	{"stat-medium", step_place_stat},
+	{"open-medium", step_place_open},
+	{"statfs", step_place_space},
+	{"getxattr", step_place_state},
+	{"close", step_close},
 };
 
 static const struct load loads[] = {

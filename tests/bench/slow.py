@@ -53,17 +53,24 @@ def compare(run, column, places, slow):
 
 
 @contextlib.contextmanager
+def plugged(disk, name):
+    made_here(disk)
+    try:
+        yield disk.format("ext4", label=name, options=columns.NO_LAZY_WORK).plug()
+    finally:
+        disk.remove()
+
+
+def dying_disk(work, name):
+    return plugged(DyingDisk(work), name)
+
+
+@contextlib.contextmanager
 def eight_disks(work):
     """Seven on memory, and one whose every request takes a while."""
-    made = []
-    try:
-        for name in NAMES:
-            made.append(made_here((DyingDisk if name == "SLOW" else disks.LoopDisk)(work)))
-            made[-1].format("ext4", label=name, options=columns.NO_LAZY_WORK)
-        yield made
-    finally:
-        for disk in made:
-            disk.remove()
+    with contextlib.ExitStack() as stack:
+        yield [*(stack.enter_context(plugged(disks.LoopDisk(work), name)) for name in NAMES[:-1]),
+               stack.enter_context(dying_disk(work, NAMES[-1]))]
 
 
 @contextlib.contextmanager
@@ -94,8 +101,6 @@ def measure(run):
     if not any(run.wants(row.name) for row in ROWS):
         return
     with run.directory() as work, eight_disks(work) as made:
-        for disk in made:
-            disk.plug()
         for column, way in (("native", natively), ("hotplugfs", viewed)):
             with way(run, work, made) as places:
                 rates(run, places)

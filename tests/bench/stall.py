@@ -12,9 +12,10 @@ import os
 import subprocess
 import time
 
+import columns
 from harness.wait import until
 from results import Row, at_most
-from slow import MEDIA, NAMES, eight_disks, natively, viewed
+from slow import MEDIA, NAMES, dying_disk, natively, viewed
 
 CALLERS, CALLERS_ROOT, CALLERS_STUCK = 4, 2, 200
 INTERVAL_MS, INTERVAL_STUCK_MS = 20, 400
@@ -28,6 +29,14 @@ WAYS = {
     "hotplugfs": viewed,
     "no-passthrough": functools.partial(viewed, options=["--no-passthrough"]),
 }
+
+
+@contextlib.contextmanager
+def seven_and_one(work):
+    """Disks that need no other thread of the kernel, and behind them the one that stalls."""
+    with contextlib.ExitStack() as stack:
+        yield [*(stack.enter_context(columns.ram_disk(work, 128 << 20, name))
+                 for name in NAMES[:-1]), stack.enter_context(dying_disk(work, NAMES[-1]))]
 
 
 class Load:
@@ -50,12 +59,13 @@ class Load:
         return self.answer()
 
     def result(self):
-        """[(calls, 99.9th percentile, longest)] without and with the stall, times in ms."""
+        """[(calls, 99.9th percentile, longest, its name)] without and with the stall, in ms."""
         output, _ = self.process.communicate()
         if self.process.returncode:
             raise RuntimeError("a caller failed")
-        figures = [[int(word) for word in line.split()] for line in output.splitlines()]
-        return [(count, late / 1e6, longest / 1e6) for count, late, longest in figures]
+        figures = [line.split() for line in output.splitlines()]
+        return [(int(count), int(late) / 1e6, int(longest) / 1e6, name)
+                for count, late, longest, name in figures]
 
     def end(self):
         self.process.kill()
@@ -104,18 +114,19 @@ def alternate(run, disk, measured, stuck, seconds):
 def compare(run, column, figures, hung):
     run.record("stall", column, max(beside[1] - alone[1] for alone, beside in figures))
     run.record("stall-longest", column, max(beside[2] for _, beside in figures))
-    alone, beside = ([max(each[which][at] for each in figures) for at in (1, 2)]
-                     for which in (0, 1))
     calls = sum(figure[0] for pair in figures for figure in pair)
-    run.note("stall", f"{column}: {calls} calls; 99.9th percentile of the worst medium "
-             f"{alone[0]:.2f} ms without, {beside[0]:.2f} ms with; longest {alone[1]:.1f} ms without, "
-             f"{beside[1]:.1f} ms with; {hung} callers hung")
+    told = []
+    for word, each in (("without", [alone for alone, _ in figures]),
+                       ("with", [beside for _, beside in figures])):
+        longest = max(each, key=lambda figure: figure[2])
+        told.append(f"{word}: 99.9th percentile of the worst place "
+                    f"{max(figure[1] for figure in each):.2f} ms, longest {longest[2]:.1f} ms "
+                    f"({longest[3]})")
+    run.note("stall", f"{column}: {calls} calls, {hung} callers hung; {'; '.join(told)}")
 
 
 def measure_column(run, column, seconds):
-    with run.directory() as work, eight_disks(work) as made:
-        for disk in made:
-            disk.plug()
+    with run.directory() as work, seven_and_one(work) as made:
         with WAYS[column](run, work, made) as places:
             root = None if column == "native" else os.path.dirname(places[0])
             with loads(run, places, root) as (*measured, stuck):
