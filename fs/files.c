@@ -105,15 +105,24 @@ static void backing_join(struct files *files, struct open_node *n, struct file *
 		n->cached_users++;
 }
 
-/* The id is closed before its record goes: whoever takes over closes those that have none. */
-static void backing_leave(struct files *files, struct open_node *n, const struct file *f)
+/* Returns the id that is to be closed, which may block on the device: outside the lock. 0: none. */
+static int backing_leave(struct open_node *n, const struct file *f)
 {
+	int id = 0;
+
 	if (f->backing_id && --n->backing_users == 0) {
-		channel_backing_close(files->channel, n->backing_id);
+		id = n->backing_id;
 		n->backing_id = 0;
 	} else if (!f->backing_id && !f->directory) {
 		n->cached_users--;
 	}
+	return id;
+}
+
+static void backing_close(struct files *files, int id)
+{
+	if (id)
+		channel_backing_close(files->channel, id);
 }
 
 uint32_t files_record_add(struct files *files, const struct file_record *what, int64_t *ret_index)
@@ -179,6 +188,7 @@ int files_add(struct files *files, const struct files_add *add, struct file **re
 {
 	struct file *f = file_make(add);
 	struct open_node *n;
+	int backing = 0;
 	int r = -ENOMEM;
 
 	if (!f)
@@ -190,7 +200,7 @@ int files_add(struct files *files, const struct files_add *add, struct file **re
 		backing_join(files, n, f, add->fd, add->passthrough);
 		r = file_record_add(files, f);
 		if (r < 0)
-			backing_leave(files, n, f);
+			backing = backing_leave(n, f);
 	}
 	if (r == 0) {
 		f->refs++; /* the kernel's */
@@ -200,6 +210,7 @@ int files_add(struct files *files, const struct files_add *add, struct file **re
 	}
 	pthread_mutex_unlock(&files->lock);
 	if (r < 0) {
+		backing_close(files, backing);
 		free(f);
 		return r;
 	}
@@ -316,27 +327,43 @@ int file_direct_fd(struct files *files, struct file *f)
 	return f->direct_fd;
 }
 
+/* Takes it from the kernel; under the lock. Its record stays. Returns the backing id to close. */
+static int file_unlist(struct files *files, struct file *f)
+{
+	struct open_node *n = open_node_find(files, f->node);
+	int backing;
+
+	assert(n);
+	backing = backing_leave(n, f);
+	f->released = true;
+	files->table[(uint32_t)f->handle] = NULL;
+	list_remove(&f->link);
+	open_node_settle(n);
+	return backing;
+}
+
+/*
+ * The backing id is closed before the record goes: whoever takes over closes those that have none.
+ * It may be the last that holds a file, and then closing it is like close(2).
+ */
 void files_release(struct files *files, uint64_t handle)
 {
-	struct open_node *n;
+	int backing = 0;
 	struct file *f;
 
 	files_remember_deleted(files, handle);
 	pthread_mutex_lock(&files->lock);
 	f = handle_find(files, handle);
-	if (f) {
-		n = open_node_find(files, f->node);
-		assert(n);
-		backing_leave(files, n, f);
-		f->released = true;
-		files->table[(uint32_t)handle] = NULL;
-		slab_free(files_records(files), (uint32_t)handle);
-		list_remove(&f->link);
-		open_node_settle(n);
-	}
-	pthread_mutex_unlock(&files->lock);
 	if (f)
-		file_put(files, f);
+		backing = file_unlist(files, f);
+	pthread_mutex_unlock(&files->lock);
+	if (!f)
+		return;
+	backing_close(files, backing);
+	pthread_mutex_lock(&files->lock);
+	slab_free(files_records(files), (uint32_t)handle);
+	pthread_mutex_unlock(&files->lock);
+	file_put(files, f);
 }
 
 int files_borrow(struct files *files, uint32_t node, struct file_loan *ret_loan)
