@@ -1,6 +1,7 @@
 /* INIT: what we ask for, what the kernel offers, and the copy for the next server. */
 #include "channel.h"
 
+#include "base/limits.h"
 #include "base/log.h"
 
 /* The saved INIT, in memory that outlives the server. */
@@ -51,8 +52,9 @@ static int answer(struct channel *channel, uint64_t unique, const struct fuse_in
 		.max_readahead = in->max_readahead,
 		.flags = (uint32_t)channel->features.flags,
 		.flags2 = (uint32_t)(channel->features.flags >> 32),
-		.max_background = 512,
-		.congestion_threshold = 384,
+		/* one number for all media: what one that is dead can hold must leave most of it */
+		.max_background = LIMIT_BACKGROUND,
+		.congestion_threshold = LIMIT_BACKGROUND,
 		.max_write = CHANNEL_MAX_WRITE,
 		.time_gran = 1,
 		.max_pages = CHANNEL_MAX_WRITE / 4096,

@@ -32,6 +32,7 @@ static const struct op ops[OP_MAX] = {
 	[FUSE_READ] = {op_read, false, false},
 	[FUSE_WRITE] = {op_write, false, false},
 	[FUSE_RELEASE] = {op_release, false, false},
+	[FUSE_FORGET] = {op_forget_deleted, false, false},
 	[FUSE_FLUSH] = {op_flush, false, false},
 	[FUSE_FSYNC] = {op_fsync, false, true},
 	[FUSE_OPENDIR] = {op_opendir, true, false},

@@ -156,6 +156,7 @@ struct medium *medium_put(struct medium *m)
 	if (last) {
 		dirs_drop_medium(&view->dirs, m);
 		close_fd(m->root_fd);
+		close_fd(m->coming_fd);
 		free(m->devs);
 		(void)pthread_cond_destroy(&m->renamed);
 		(void)pthread_mutex_destroy(&m->lock);
@@ -199,9 +200,11 @@ static struct medium *medium_new(struct view *view, const struct view_medium *fa
 	m->presence = facts->visible ? PRESENCE_VISIBLE : PRESENCE_NEW;
 	m->refs = 1; /* the registry's */
 	m->root_fd = -EBADF;
+	m->coming_fd = -EBADF;
 	m->state = GATE_UNMOUNTED;
 	list_init(&m->running);
 	list_init(&m->waiting);
+	list_init(&m->ending);
 	(void)pthread_mutex_init(&m->lock, NULL);
 	(void)pthread_cond_init(&m->renamed, NULL);
 	return m;
@@ -401,8 +404,7 @@ static void *conceal_thread(void *data)
 	return abandon_thread(m);
 }
 
-/* fn gets a reference to m. */
-static void on_a_thread(struct medium *m, void *(*fn)(void *data))
+void medium_on_a_thread(struct medium *m, void *(*fn)(void *data))
 {
 	pthread_t thread;
 
@@ -416,12 +418,12 @@ static void on_a_thread(struct medium *m, void *(*fn)(void *data))
 
 void medium_abandon(struct medium *m)
 {
-	on_a_thread(m, abandon_thread);
+	medium_on_a_thread(m, abandon_thread);
 }
 
 void medium_conceal(struct medium *m)
 {
-	on_a_thread(m, conceal_thread);
+	medium_on_a_thread(m, conceal_thread);
 }
 
 static void *orphans_thread(void *data)

@@ -25,6 +25,19 @@ enum gate_state {
 	GATE_FENCED,   /* removed: everything ends with fence_err */
 };
 
+/*
+ * Requests that are counted apart, so that those of one class can all wait for the device and
+ * others still run. What the kernel writes may be what a running request waits for: it holds pages
+ * locked. What ends something (RELEASE, FORGET of a deleted file) has nobody who waits for it, may
+ * come in any state of the medium, must not get lost, and frees blocks of deleted files.
+ */
+enum gate_class {
+	GATE_OTHER,
+	GATE_WRITE,
+	GATE_END,
+	GATE_CLASSES
+};
+
 #define MEDIUM_NO_OWNER UINT64_MAX
 
 /* How a medium stands in the root's listing; bits, to ask for several at once. */
@@ -60,9 +73,12 @@ struct medium {
 	int fence_err;
 	struct list running; /* requests */
 	unsigned running_count;
+	unsigned running_of[GATE_CLASSES];
 	struct list waiting; /* requests, allocated */
 	unsigned waiting_count;
-	unsigned repairs; /* those among both that must run before others: see gate.c */
+	struct list ending; /* the same of class GATE_END */
+	int coming_fd;	    /* a root that a thread is to look at, or -EBADF */
+	unsigned repairs;   /* those among both that must run before others: see gate.c */
 	uint64_t last_use_ms;
 	struct pace pace;
 	unsigned openers;
@@ -132,8 +148,13 @@ void medium_conceal(struct medium *medium);
  * others is closed, on a thread, and their slots are free as soon as the kernel has forgotten them.
  */
 void media_abandon_orphans(struct view *view);
-/* On that thread: what gate_leave() does at the end of a fenced or closing medium. */
+/* What gate_leave() does at the end of a fenced or closing medium. May block on the device. */
 void gate_settle(struct medium *medium);
+/*
+ * For what may wait for the device, or for a program that serves it, in place of somebody who
+ * serves other media, too. fn gets a reference. Without a thread to be had the caller does it.
+ */
+void medium_on_a_thread(struct medium *medium, void *(*fn)(void *medium));
 
 /* Whether every file belongs to one owner, whatever the disk says; then who. Takes no lock. */
 static inline bool medium_owner(const struct medium *medium, uint32_t *ret_uid, uint32_t *ret_gid)

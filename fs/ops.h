@@ -125,5 +125,8 @@ void entry_undo(struct medium *m, const struct fuse_entry_out *entry);
 void entry_reply(struct request *req, struct medium *m, const struct node_info *dir, int err,
 		 const char *name, int fd);
 
-/* forget.c */
+/*
+ * forget.c: that of a deleted file passes its medium's gate, and goes on to op_forget_deleted().
+ */
 void op_forget(struct view *view, uint64_t nodeid, uint64_t count);
+void op_forget_deleted(struct request *req, struct medium *m, const struct node_info *node);

@@ -16,5 +16,8 @@
 #define LIMIT_CONTROL_LINE   4096 /* bytes of one request on the control socket */
 #define LIMIT_CONTROL_PEERS  64	  /* clients of the control socket at one time */
 #define LIMIT_NAME_RECORDS   1024 /* remembered owners of contested names */
-#define LIMIT_MEDIUM_THREADS 16	  /* requests of one medium handled at one time */
-#define LIMIT_MEDIUM_QUEUE   1024 /* requests of one medium waiting for a thread */
+#define LIMIT_MEDIUM_THREADS 16	  /* requests of one medium handled at one time, of others than: */
+#define LIMIT_MEDIUM_WRITES  16	  /* writes */
+#define LIMIT_MEDIUM_ENDS    4	  /* closes, and what frees deleted files */
+#define LIMIT_MEDIUM_QUEUE   16384 /* requests of one medium waiting for a thread */
+#define LIMIT_BACKGROUND     65535 /* requests of the view that no caller waits for */

@@ -1,6 +1,8 @@
 """One dead disk holds nobody else."""
 
+import contextlib
 import errno
+import mmap
 import os
 import signal
 import subprocess
@@ -179,3 +181,171 @@ def test_killed_while_a_disk_hangs(pair):
     assert sorted(os.listdir(view.path("STUCK"))) == ["before", "file", "lost+found"]
     with open(view.path("STUCK", "file"), "rb") as file:
         assert len(file.read()) == 8192
+
+
+class Stuck:
+    """Threads that are left waiting on a dead disk. All of them end once it works again."""
+
+    def __init__(self):
+        self.threads = []
+
+    def start(self, call, *arguments):
+        def run():
+            with contextlib.suppress(OSError):
+                call(*arguments)
+
+        self.threads.append(threading.Thread(target=run))
+        self.threads[-1].start()
+
+    def waiting(self):
+        return sum(thread.is_alive() for thread in self.threads)
+
+    def end(self):
+        for thread in self.threads:
+            thread.join(30)
+        assert self.waiting() == 0
+
+
+THREADS_MAX = 60
+"""Of a server with one dead disk: those that wait for it, and those that read requests."""
+
+
+class Jammed:
+    """A directory of a disk whose journal waits, and who is left waiting there."""
+
+    def __init__(self, view, disk):
+        self.view, self.disk = view, disk
+        self.directory = view.path("STUCK", "d")
+        self.stuck = Stuck()
+        self.descriptors = []
+        os.mkdir(self.directory)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def created(self, name, size=1 << 16, flags=0):
+        """A new file, open, whose content is on the disk."""
+        descriptor = os.open(self.path(name), os.O_RDWR | os.O_CREAT | os.O_EXCL | flags)
+        self.descriptors.append(descriptor)
+        with mmap.mmap(-1, size) as content:
+            os.pwrite(descriptor, content, 0)
+        os.fsync(descriptor)
+        return descriptor
+
+    def close(self, descriptor):
+        self.descriptors.remove(descriptor)
+        os.close(descriptor)
+
+    @contextlib.contextmanager
+    def jam(self, change=lambda: None, by=os.fsync):
+        """
+        Stalls it while its journal is written, with what `change` changes: whoever would change
+        the same waits. All that was to be written before is written, or it would come first and
+        leave the journal free.
+        """
+        self.usual = took(lambda: write_files(self.view.path("GOOD")))
+        sh("sync $1", self.view.path("STUCK"))
+        change()
+        self.disk.stall()
+        try:
+            self.descriptors.append(os.open(self.path("jam"), os.O_CREAT | os.O_WRONLY))
+            self.stuck.start(by, self.descriptors[-1])
+            until("the journal waits", self.journal_waits)
+            yield self.stuck
+        finally:
+            self.disk.work()
+            self.stuck.end()
+            for descriptor in self.descriptors:
+                os.close(descriptor)
+
+    def journal_waits(self):
+        return any(processes.name(int(pid)).startswith(f"jbd2/{self.disk.kname}"[:15])
+                   and processes.waits(pid, pid) for pid in os.listdir("/proc") if pid.isdigit())
+
+    def nobody_else_waits(self):
+        """Nor are there many threads."""
+        server = self.view.server_pid()
+        for _ in range(20):
+            assert took(lambda: write_files(self.view.path("GOOD"))) < 10 * self.usual + 0.5
+            assert processes.threads(server) < THREADS_MAX
+
+
+def test_closes_that_wait(pair):
+    """Two hundred deleted files of a dead disk are closed, which frees their blocks."""
+    view, bad, _ = pair
+    jammed = Jammed(view, bad)
+    for number in range(200):
+        jammed.created(f"f{number}")
+        os.unlink(jammed.path(f"f{number}"))
+    with jammed.jam():
+        for descriptor in jammed.descriptors[:-1]:
+            jammed.close(descriptor)
+        jammed.nobody_else_waits()
+
+
+def test_close_of_a_shared_backing(pair):
+    """
+    The kernel's data of a file go through the first open of it, which it closes with the last one.
+    When that had been truncated, ext4 writes it out then (auto_da_alloc).
+    """
+    view, bad, _ = pair
+    jammed = Jammed(view, bad)
+    first = jammed.created("file")
+    second = os.open(jammed.path("file"), os.O_WRONLY)
+    jammed.close(first)
+
+    def change():
+        os.ftruncate(second, 0)
+        os.pwrite(second, bytes(4096), 0)
+
+    with jammed.jam(change) as stuck:
+        stuck.start(os.close, second)
+        jammed.nobody_else_waits()
+
+
+def test_writes_that_wait(pair):
+    """Two hundred writers."""
+    view, bad, _ = pair
+    jammed = Jammed(view, bad)
+    files = [jammed.created(f"f{number}") for number in range(200)]
+    with jammed.jam(lambda: [os.utime(file) for file in files]) as stuck:
+        for file in files:
+            stuck.start(os.pwrite, file, bytes(4096), 1 << 20)
+        until("many wait", lambda: stuck.waiting() > 100)
+        jammed.nobody_else_waits()
+
+
+def test_reads_that_wait(pair):
+    """More pages are asked for in advance than a kernel's FUSE has at work by default."""
+    view, bad, _ = pair
+    jammed = Jammed(view, bad)
+    jammed.created("file", 12 << 20, os.O_DIRECT)
+    jammed.descriptors.append(os.open(jammed.path("file"), os.O_RDONLY))
+    ahead = jammed.descriptors[-1]
+    with open(view.path("GOOD", "cold"), "wb") as cold:
+        cold.write(bytes(1 << 20))
+    with jammed.jam() as stuck:
+        for offset in range(0, 12 << 20, 1 << 14):
+            stuck.start(os.posix_fadvise, ahead, offset, 4096, os.POSIX_FADV_WILLNEED)
+        jammed.nobody_else_waits()
+        with open(view.path("GOOD", "cold"), "rb") as cold:
+            os.posix_fadvise(cold.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            assert took(cold.read) < 1
+
+
+def test_eject_of_a_dead_disk(pair):
+    """A directory that was removed while somebody is in it is freed then, which waits for the disk;
+    meanwhile others are ejected, and mounted."""
+    view, bad, good = pair
+    jammed = Jammed(view, bad)
+    os.mkdir(jammed.path("removed"))
+    jammed.descriptors.append(os.open(jammed.path("removed"), os.O_PATH))
+    os.rmdir(jammed.path("removed"))
+    with jammed.jam(by=jammed.close) as stuck:  # then the daemon makes it write
+        stuck.start(lambda: view.client("eject", "--force", "--", "STUCK", check=False))
+        until("it is being ejected", lambda: view.medium("STUCK")["state"] == "ejecting")
+        view.eject("GOOD")
+        good.unplug().wait_unplugged()
+        good.plug()
+        until("it is back", lambda: "GOOD" in view.names())
+        write_files(view.path("GOOD"))
