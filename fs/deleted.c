@@ -11,6 +11,7 @@ static void deleted_keep(struct files *files, struct open_node *n, int fd, uint1
 	int64_t index;
 
 	n->deleted_fd = fd;
+	files->held++;
 	if (files_record_add(files, &rec, &index))
 		n->deleted_record = (uint32_t)index;
 }
@@ -101,6 +102,7 @@ static int deleted_take(struct files *files, struct open_node *n)
 	if (n->deleted_record != SLAB_NONE)
 		slab_free(files_records(files), n->deleted_record);
 	n->deleted_record = SLAB_NONE;
+	files->held -= n->deleted_fd >= 0;
 	return TAKE_FD(n->deleted_fd);
 }
 

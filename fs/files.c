@@ -2,7 +2,9 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "medium.h"
 
@@ -184,6 +186,31 @@ static int file_take_fd(struct files *files, struct file *f)
 	return TAKE_FD(f->fd);
 }
 
+/* Of the descriptors that this process may have. */
+#define KEPT_PART 4
+#define KEPT_MAX  1024
+
+static unsigned held_max(void)
+{
+	struct rlimit limit;
+	unsigned most = INT_MAX;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+		most = (unsigned)MIN(limit.rlim_cur, (rlim_t)most);
+	return most - MIN(most / KEPT_PART, KEPT_MAX);
+}
+
+int files_room(struct files *files, bool directory)
+{
+	unsigned max = files->held_max + (directory ? files->held_max / 16 : 0);
+	bool room;
+
+	pthread_mutex_lock(&files->lock);
+	room = files->held < max;
+	pthread_mutex_unlock(&files->lock);
+	return room ? 0 : -ENFILE;
+}
+
 int files_add(struct files *files, const struct files_add *add, struct file **ret_file)
 {
 	struct file *f = file_make(add);
@@ -204,6 +231,7 @@ int files_add(struct files *files, const struct files_add *add, struct file **re
 	}
 	if (r == 0) {
 		f->refs++; /* the kernel's */
+		files->held++;
 		list_append(&n->files, &f->link);
 	} else if (n) {
 		open_node_settle(n);
@@ -320,8 +348,10 @@ int file_direct_fd(struct files *files, struct file *f)
 	if (fd < 0)
 		return -errno;
 	pthread_mutex_lock(&files->lock);
-	if (f->direct_fd < 0)
+	if (f->direct_fd < 0) {
 		f->direct_fd = TAKE_FD(fd);
+		files->held++;
+	}
 	pthread_mutex_unlock(&files->lock);
 	close_fd(fd);
 	return f->direct_fd;
@@ -362,6 +392,7 @@ void files_release(struct files *files, uint64_t handle)
 	backing_close(files, backing);
 	pthread_mutex_lock(&files->lock);
 	slab_free(files_records(files), (uint32_t)handle);
+	files->held -= f->direct_fd >= 0 ? 2 : 1;
 	pthread_mutex_unlock(&files->lock);
 	file_put(files, f);
 }
@@ -433,8 +464,10 @@ static unsigned abandon_some(struct files *files, const struct medium *medium, i
 		f->abandoned = true;
 		if (f->refs == 1 && f->fd >= 0)
 			fds[n++] = file_take_fd(files, f);
-		if (f->refs == 1 && f->direct_fd >= 0)
+		if (f->refs == 1 && f->direct_fd >= 0) {
 			fds[n++] = TAKE_FD(f->direct_fd);
+			files->held--;
+		}
 	}
 	return n;
 }
@@ -486,6 +519,7 @@ int files_init(struct files *files, struct store *store, struct nodes *nodes,
 	for (size_t i = 0; i < FILES_BUCKETS; i++)
 		list_init(&files->buckets[i]);
 	(void)pthread_mutex_init(&files->lock, NULL);
+	files->held_max = held_max();
 	return files_rebuild(files, previous_fd);
 }
 

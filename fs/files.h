@@ -63,6 +63,8 @@ struct files {
 	struct list buckets[FILES_BUCKETS]; /* of open_node */
 	struct file **table;		    /* by record index */
 	uint32_t table_size;
+	unsigned held; /* descriptors that are open for clients, or will be */
+	unsigned held_max;
 };
 
 /*
@@ -73,6 +75,12 @@ struct files {
 int files_init(struct files *files, struct store *store, struct nodes *nodes,
 	       struct channel *channel, int previous_fd);
 void files_done(struct files *files);
+
+/*
+ * Whether one more can be opened, asked before anything is made for it. Some descriptors are kept
+ * for all that is not open(2), and a few more for directories. Returns 0 or -ENFILE.
+ */
+int files_room(struct files *files, bool directory);
 
 /*
  * Registers an open fd (taken over on success) as a file of a node. passthrough: try it; the

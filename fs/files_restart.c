@@ -63,6 +63,7 @@ static int restore_file(struct files *files, uint32_t index, const struct file_r
 	}
 	list_append(&n->files, &f->link);
 	files->table[index] = f;
+	files->held++;
 	(void)nodes_pin(files->nodes, f->node);
 	return 0;
 }
@@ -76,6 +77,7 @@ static int restore_deleted(struct files *files, uint32_t index, const struct fil
 		return -ENOMEM;
 	n->deleted = true;
 	n->deleted_fd = rec->fd;
+	files->held++;
 	n->deleted_record = index;
 	return 0;
 }

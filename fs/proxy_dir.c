@@ -31,6 +31,7 @@ void op_opendir(struct request *req, struct medium *m, const struct node_info *n
 		.nodeid = req->head->nodeid,
 		.request = request_unique(req),
 		.medium = m,
+		.fd = -EBADF,
 		.flags = O_RDONLY | O_DIRECTORY,
 		.directory = true,
 	};
@@ -38,8 +39,9 @@ void op_opendir(struct request *req, struct medium *m, const struct node_info *n
 	struct file *f;
 	int r;
 
-	add.fd = resolve_open(m, node, add.flags);
-	r = add.fd;
+	r = files_room(&m->view->files, true);
+	if (r == 0)
+		r = add.fd = resolve_open(m, node, add.flags);
 	if (r >= 0) {
 		(void)medium_get(m->view, m->slot); /* the file's reference */
 		r = files_add(&m->view->files, &add, &f);

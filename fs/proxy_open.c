@@ -162,7 +162,9 @@ void op_open(struct request *req, struct medium *m, const struct node_info *node
 	int flags = 0;
 	int r;
 
-	r = in ? open_node(req, m, node, in, &flags) : -EINVAL;
+	r = in ? files_room(&m->view->files, false) : -EINVAL;
+	if (r == 0)
+		r = open_node(req, m, node, in, &flags);
 	if (r >= 0)
 		r = file_register(req, m, req->head->nodeid, r, flags, &out, &f);
 	if (r < 0) {
@@ -222,6 +224,8 @@ void op_create(struct request *req, struct medium *m, const struct node_info *no
 	int r = request_name(req, sizeof(*in), &name);
 
 	if (r == 0)
+		r = files_room(&m->view->files, false);
+	if (r == 0)
 		r = resolve_dir(m, node, &p);
 	if (r == 0) {
 		flags = backing_flags(in->flags);
@@ -244,8 +248,10 @@ void op_tmpfile(struct request *req, struct medium *m, const struct node_info *n
 	struct fuse_entry_out entry = {0};
 	int fd = -EBADF;
 	int flags = 0;
-	int r = in ? resolve_dir(m, node, &p) : -EINVAL;
+	int r = in ? files_room(&m->view->files, false) : -EINVAL;
 
+	if (r == 0)
+		r = resolve_dir(m, node, &p);
 	if (r == 0) {
 		flags = backing_flags(in->flags);
 		creds_create(req, m, in->umask);

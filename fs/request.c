@@ -36,10 +36,18 @@ bool request_claim(struct request *req)
 	return !atomic_exchange(&req->answered, true);
 }
 
-/* How FUSE says that the program which served a medium has died; no other filesystem says so. */
+/* What no other filesystem says: that a program has died, that this process has no descriptors. */
 static int error_of_disk(int err)
 {
-	return err == -ENOTCONN || err == -ECONNABORTED ? -EIO : err;
+	switch (err) {
+	case -ENOTCONN: /* FUSE, of the program which served a medium */
+	case -ECONNABORTED:
+		return -EIO;
+	case -EMFILE: /* the caller has */
+		return -ENFILE;
+	default:
+		return err;
+	}
 }
 
 /* The one place where errno changes its sign on the way to the kernel. */

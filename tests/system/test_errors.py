@@ -8,6 +8,7 @@ import struct
 import pytest
 
 from harness.disks import KERNEL_FILESYSTEMS
+from harness.dying import DyingDisk
 from harness.people import as_user, sh
 from harness.wait import until
 
@@ -115,6 +116,52 @@ def test_read_only_while_open(daemon, loopdev):
         assert file.read() == b"content"
 
 
+def read_all(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+@pytest.mark.log_errors("could not be put on the disk|I/O error")
+@pytest.mark.parametrize("fstype", KERNEL_FILESYSTEMS)
+def test_disk_fails(daemon, loopdev, work, request, fstype):
+    """EIO for who reads what is in no cache, or wants something written; what is in memory can be
+    read, and another disk does not notice. Then, when the disk answers again, it can be read."""
+    bad = DyingDisk(work)
+    request.node.can_hang.append([bad])
+    try:
+        bad.format(fstype, label="BAD")
+        with bad.native() as tree:
+            for name in ("cold", "warm"):
+                with open(os.path.join(tree, name), "wb") as file:
+                    file.write(os.urandom(1 << 18))
+        other = loopdev(label="OTHER").plug()
+        view = daemon(bad, other)
+        bad.plug()
+        view.wait_for("BAD", "OTHER")
+        warm = read_all(view.path("BAD", "warm"))
+        assert os.stat(view.path("BAD", "cold")).st_size == 1 << 18
+        bad.fail()
+        assert attempt(read_all, view.path("BAD", "cold")) == errno.EIO
+        assert read_all(view.path("BAD", "warm")) == warm
+        works(view.path("OTHER"))
+        bad.work()
+        assert len(read_all(view.path("BAD", "cold"))) == 1 << 18
+        with open(view.path("BAD", "warm"), "r+b") as file:
+            file.write(b"new")
+            file.flush()
+            bad.fail()
+            assert attempt(os.fsync, file.fileno()) == errno.EIO
+        works(view.path("OTHER"))
+        bad.work()
+        view.stop()
+    finally:
+        bad.remove()
+
+
+def descriptors_of(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
 class AllocFail:
     """The commands for tests/fault/allocfail.c."""
 
@@ -177,7 +224,7 @@ def test_no_memory(daemon, loopdev, work, request):
     view = daemon(disk, LD_PRELOAD=library, ALLOCFAIL=control.path).wait_for("STICK")
     works(view.path("STICK"))
     server = view.server_pid()
-    descriptors = len(os.listdir(f"/proc/{server}/fd"))
+    descriptors = descriptors_of(server)
     errors = set()
     control.one_in(3, server)
     for number in range(100):
@@ -193,4 +240,60 @@ def test_no_memory(daemon, loopdev, work, request):
         assert sh("rm -rf $1 && mkdir $1 && echo x >$1/y", path, check=False).returncode == 0
     assert view.server_pid() == server
     until("nothing has leaked",
-          lambda: len(os.listdir(f"/proc/{server}/fd")) <= descriptors + 8)
+          lambda: descriptors_of(server) <= descriptors + 8)
+
+
+def opened(path, most=1000):
+    """As many new files there as can be open, and why there are no more."""
+    files = []
+    for number in range(most):
+        try:
+            files.append(os.open(f"{path}/f{number}", os.O_CREAT | os.O_RDWR))
+        except OSError as error:
+            return files, error.errno
+    return files, 0
+
+
+DIRECTORIES_KEPT = 40
+"""DIRS_CACHED in fs/dirs.h."""
+
+
+def test_no_descriptors(daemon, loopdev):
+    """Every open file is a descriptor of the server, which may have 256: ENFILE for the open that
+    is one too many, and it makes no file. All else goes on, also on a disk that was not mounted
+    before; and afterwards none has leaked."""
+    disk = loopdev(label="STICK")
+    other = loopdev(label="OTHER")
+    view = daemon(disk, other, start=False)
+    view.command = ["prlimit", "--nofile=256:256", "--", *view.command]
+    view.start()
+    disk.plug()
+    other.plug()
+    view.wait_for("STICK", "OTHER")
+    for number in range(100):
+        os.makedirs(view.path("STICK", f"d{number}", "e"))
+    works(view.path("STICK", "d0"))
+    server, before = view.server_pid(), descriptors_of(view.server_pid())
+    files, why = opened(view.path("STICK"))
+    try:
+        assert why == errno.ENFILE and len(files) > 100
+        assert not os.path.exists(view.path("STICK", f"f{len(files)}"))
+        for number in range(100):
+            path = view.path("STICK", f"d{number}")
+            assert os.listdir(path) == ["e"]
+            os.mkdir(f"{path}/e/new")
+            os.rename(f"{path}/e/new", f"{path}/new")
+            os.rmdir(f"{path}/new")
+        assert os.listdir(view.path("OTHER")) == ["lost+found"]
+        os.mkdir(view.path("OTHER", "new"))
+        for file in files:
+            assert os.pwrite(file, b"content", 0) == 7
+            assert os.pread(file, 7, 0) == b"content"
+    finally:
+        for file in files:
+            os.close(file)
+    until("files can be opened again",
+          lambda: attempt(lambda p: works(p), view.path("OTHER")) == 0)
+    works(view.path("STICK"))
+    assert view.server_pid() == server
+    until("nothing has leaked", lambda: descriptors_of(server) <= before + DIRECTORIES_KEPT)

@@ -195,36 +195,6 @@ def test_copy_through_a_kill(stick, work):
     sh("diff -r $1 $2", source, view.path("STICK", "copy"))
 
 
-def test_few_file_descriptors(daemon, loopdev):
-    """RLIMIT_NOFILE 256: a request may fail with EMFILE or ENFILE, nothing else does."""
-    disk = loopdev(label="STICK", size=128 << 20)
-    view = daemon(disk, start=False)
-    view.command = ["prlimit", "--nofile=256:256", "--", *view.command]
-    view.start()
-    disk.plug()
-    view.wait_for("STICK")
-    for number in range(1000):
-        os.mkdir(view.path("STICK", f"d{number}"))
-    assert len(os.listdir(view.path("STICK"))) == 1001
-    files, refused = [], 0
-    try:
-        for number in range(400):
-            try:
-                files.append(open(view.path("STICK", f"d{number}", "file"), "wb"))
-            except OSError as error:
-                assert error.errno in (errno.EMFILE, errno.ENFILE)
-                refused += 1
-        assert len(files) > 100
-        assert os.stat(view.path("STICK", "d999")).st_nlink == 2
-    finally:
-        for file in files:
-            file.write(b"x")
-            file.close()
-    until("files can be opened again",
-          lambda: sh("echo x >$1/d1/again", view.path("STICK"), check=False).returncode == 0)
-    disk.unplug()
-
-
 @pytest.mark.slow  # and a sanitizer has a thread that wakes up
 def test_nothing_runs_when_idle(stick):
     """With nothing to do it sleeps: no periodic wake-up."""
