@@ -246,9 +246,13 @@ class LoopDisk(Disk):
         until(f"{self.kname} is let go of", lambda: not self.plugged(), deadline_s)
         return self
 
+    def content(self):
+        """The file that is the disk."""
+        return self.image
+
     def image_contains(self, needle):
         """Whether bytes are on the disk itself, whatever caches lie above it."""
-        with open(self.image, "rb") as image:
+        with open(self.content(), "rb") as image:
             return any(needle in os.pread(image.fileno(), end - start, start)
                        for start, end in data_segments(image.fileno()))
 

@@ -25,19 +25,23 @@ FOPEN_DIRECT_IO = 1
 ROOT, FILE = 1, 2
 IN_HEADER = struct.Struct("<IIQQIIIHH")
 OUT_HEADER = struct.Struct("<IiQ")
+SIZE_IN = struct.Struct("<QQI")
+"""Of READ and WRITE: handle, offset, size."""
 MAX_WRITE = 1 << 17
 CRAWL_S = 0.1
 """For each read or write, one after the other; a disk in memory needs less than a thousandth of it."""
 
 
 class Server:
-    """Answers while `mode` is "work"; late while "slow"; keeps reads and writes while "stall"; EIO
-    with "fail"."""
+    """Answers while `mode` is "work"; late while "slow"; at `rate` bytes a second while "throttle";
+    keeps reads and writes while "stall"; EIO with "fail"."""
 
     def __init__(self, image, point):
         self.image = os.open(image, os.O_RDWR | os.O_CLOEXEC)
         self.fuse = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         self.mode = "work"
+        self.rate = 0
+        self.free_at = 0.0
         self.pulled = False
         self.waiting = []
         kernel.mount("dying", point, "fuse",
@@ -68,11 +72,11 @@ class Server:
         return struct.pack("<QII", 1, FOPEN_DIRECT_IO, 0)
 
     def read(self, _node, body):
-        _handle, offset, size = struct.unpack_from("<QQI", body)
+        _handle, offset, size = SIZE_IN.unpack_from(body)
         return os.pread(self.image, size, offset)
 
     def write(self, _node, body):
-        _handle, offset, size = struct.unpack_from("<QQI", body)
+        _handle, offset, size = SIZE_IN.unpack_from(body)
         return struct.pack("<II", os.pwrite(self.image, body[40:40 + size], offset), 0)
 
     def nothing(self, _node, _body):
@@ -81,6 +85,11 @@ class Server:
     ANSWERS = {INIT: init, LOOKUP: lookup, GETATTR: getattr, SETATTR: getattr, OPEN: open,
                OPENDIR: open, READ: read, WRITE: write, RELEASE: nothing, FSYNC: nothing,
                FLUSH: nothing}
+
+    def throttle(self, size):
+        """As long as it takes to move that much, behind what was asked for before."""
+        self.free_at = max(self.free_at, time.monotonic()) + size / self.rate
+        time.sleep(max(0, self.free_at - time.monotonic()))
 
     def reply(self, unique, error, body=b""):
         os.write(self.fuse, OUT_HEADER.pack(OUT_HEADER.size + len(body), -error, unique) + body)
@@ -94,6 +103,8 @@ class Server:
             return
         if opcode in (READ, WRITE) and self.mode == "slow":
             time.sleep(CRAWL_S)
+        if opcode in (READ, WRITE) and self.mode == "throttle":
+            self.throttle(SIZE_IN.unpack_from(request, IN_HEADER.size)[2])
         try:
             if opcode in (READ, WRITE, FSYNC) and self.mode == "fail":
                 raise OSError(errno.EIO, "")
@@ -107,8 +118,11 @@ class Server:
 
     def command(self, word):
         self.pulled = word == "pull" or self.pulled and word != "insert"
-        if word in ("work", "slow", "stall", "fail"):
-            self.mode = word
+        name, _, number = word.partition("=")
+        if name in ("work", "slow", "stall", "fail", "throttle"):
+            self.mode = name
+        if name == "throttle":
+            self.rate = int(number)
         if self.mode != "stall":
             waiting, self.waiting = self.waiting, []
             for request in waiting:
@@ -134,7 +148,8 @@ class Server:
 
 
 class DyingDisk(LoopDisk):
-    """A LoopDisk whose medium obeys: work(), slow(), stall(), fail(); pull() also while it stalls."""
+    """A LoopDisk whose medium obeys: work(), slow(), throttle(), stall(), fail(); pull() also while it
+    stalls."""
 
     def __init__(self, directory):
         super().__init__(directory)
@@ -153,6 +168,10 @@ class DyingDisk(LoopDisk):
         self.image = os.path.join(self.point, "disk")
         return self
 
+    def content(self):
+        """Without asking the medium."""
+        return self.medium
+
     def order(self, word):
         self.server.stdin.write(f"{word}\n")
         self.server.stdin.flush()
@@ -163,6 +182,9 @@ class DyingDisk(LoopDisk):
 
     def slow(self):
         self.order("slow")
+
+    def throttle(self, bytes_per_s):
+        self.order(f"throttle={bytes_per_s}")
 
     def stall(self):
         self.order("stall")
