@@ -16,9 +16,8 @@
 #include "fs/store.h"
 #include "fs/view.h"
 
-#define USE_PAUSE_MS                                                                \
-	20 /* after counts of open files were told: the next ones are told together \
-	    */
+/* After counts of open files were told: the next ones are told together. */
+#define USE_PAUSE_MS 20
 
 /* A medium, as far as its idle timer is concerned. */
 struct served {
