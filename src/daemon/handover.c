@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "base/environment.h"
 #include "base/log.h"
 #include "daemon/record.h"
 #include "daemon/server.h"
@@ -324,12 +325,12 @@ void handover_return(void)
 {
 	_cleanup_(handover_freep) struct handover *h = NULL;
 	_cleanup_free_ const char **argv = NULL;
-	const char *number = getenv(HANDOVER_VARIABLE);
+	int fd = environment_number(HANDOVER_VARIABLE);
 	char error[256];
 
-	if (!number || getenv(HANDOVER_RETURNED))
+	if (fd < 0 || getenv(HANDOVER_RETURNED))
 		return;
-	if (handover_read(atoi(number), &h, error, sizeof(error)) < 0)
+	if (handover_read(fd, &h, error, sizeof(error)) < 0)
 		return;
 	argv = handover_command_line(h);
 	if (!argv)

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+#include "base/environment.h"
 #include "base/log.h"
 #include "context.h"
 #include "daemon/handover.h"
@@ -50,14 +51,12 @@ static int *slot(struct kept *kept, const char *name)
 /* Takes ours out of what was handed over; the same name twice is the same thing. */
 static void collect(struct kept *kept)
 {
-	const char *pid = getenv("LISTEN_PID");
-	const char *count = getenv("LISTEN_FDS");
 	const char *names = getenv("LISTEN_FDNAMES");
 	_cleanup_free_ char *copy = names ? strdup(names) : NULL;
 	char *rest = copy;
-	int max = count ? MIN(atoi(count), LISTEN_FD_MAX) : 0;
+	int max = MIN(environment_number("LISTEN_FDS"), LISTEN_FD_MAX);
 
-	if (!copy || !pid || atoi(pid) != getpid())
+	if (!copy || environment_number("LISTEN_PID") != getpid())
 		return;
 	for (int fd = LISTEN_FD_FIRST; fd < LISTEN_FD_FIRST + max; fd++) {
 		const char *name = strsep(&rest, ":");

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "base/environment.h"
 #include "daemon/relay.h"
 #include "daemon/udev.h"
 #include "device/uevent.h"
@@ -51,23 +52,10 @@ static bool somebody_listens(void)
 	return found;
 }
 
-/* The number after NAME= in the environment, or -1. */
-static long environment_number(const char *name)
-{
-	const char *text = getenv(name);
-	char *end;
-	long n;
-
-	if (!text || !*text)
-		return -1;
-	n = strtol(text, &end, 10);
-	return *end ? -1 : n;
-}
-
 /* A socket of uevents among those that the service manager has handed over, or -EBADF. */
 static int handed_over(void)
 {
-	long count = environment_number("LISTEN_FDS");
+	int count = environment_number("LISTEN_FDS");
 
 	if (environment_number("LISTEN_PID") != getpid() || count > LISTEN_FD_MAX)
 		return -EBADF;

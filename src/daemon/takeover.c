@@ -5,6 +5,7 @@
  */
 #include <fcntl.h>
 
+#include "base/environment.h"
 #include "base/log.h"
 #include "context.h"
 #include "daemon/handover.h"
@@ -49,18 +50,13 @@ static int open_check(const struct handover *h)
 
 int takeover_begin(struct broker *b)
 {
-	const char *number = getenv(HANDOVER_VARIABLE);
+	int fd = environment_number(HANDOVER_VARIABLE);
 	char error[256] = "";
-	char *end;
-	long fd;
 	int r;
 
-	if (!number)
+	if (!getenv(HANDOVER_VARIABLE))
 		return restart_begin(b);
-	fd = strtol(number, &end, 10);
-	r = *end || fd <= STDERR_FILENO
-		    ? -EINVAL
-		    : handover_read((int)fd, &b->handover, error, sizeof(error));
+	r = fd <= STDERR_FILENO ? -EINVAL : handover_read(fd, &b->handover, error, sizeof(error));
 	if (r == 0)
 		r = open_check(b->handover);
 	if (r < 0) {
@@ -68,7 +64,7 @@ int takeover_begin(struct broker *b)
 			*error ? error : strerror(-r));
 		return r;
 	}
-	b->record_fd = (int)fd;
+	b->record_fd = fd;
 	b->passthrough = b->handover->passthrough;
 	b->sequence = b->handover->sequence;
 	free(b->program);
