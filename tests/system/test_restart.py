@@ -10,6 +10,7 @@ import time
 import pytest
 
 from harness import kernel, processes
+from harness.every_state import EveryState
 from harness.programs import at_work
 from harness.service import Service
 from harness.unprivileged import UserService, give
@@ -93,37 +94,18 @@ def test_kept_before_it_is_seen(daemon, loopdev):
 @pytest.mark.parametrize("how", KINDS)
 def test_media_in_every_state(daemon, loopdev, how):
     """Names and what was ejected stay; what was pulled or plugged meanwhile is noticed."""
-    disks = {label: loopdev(label=label) for label in ["IDLE", "USED", "EJECTED", "PULLED", "NEW"]}
-    twin = loopdev(label="USED")
-    for label in ["IDLE", "USED", "EJECTED", "PULLED"]:
-        disks[label].plug()
-    view = daemon(*disks.values(), twin, kind=Service)
-    view.wait_for("IDLE", "USED", "EJECTED", "PULLED")
-    twin.plug()
-    until("the twin has a name of its own", lambda: len(view.names()) == 5)
-    names = view.names() - {"EJECTED"}
-    for label in ["USED", "EJECTED", "PULLED"]:
-        os.listdir(view.path(label))
-    view.eject("EJECTED")
-    view.wait_for(*names)
-    before = {medium["name"]: medium for medium in view.list()}
+    scene = EveryState(loopdev)
+    view = daemon(*scene.all(), kind=Service)
+    scene.enter(view)
     getattr(view, how)()
-    view.wait_for(*names)
-    assert {medium["label"]: medium["state"] for medium in view.list("--all")
-            }["EJECTED"] == "ejected"
-    after = {medium["name"]: medium for medium in view.list()}
-    for name in names:
-        for what in ["uuid", "device", "driver", "size_bytes", "read_only", "passthrough"]:
-            assert after[name][what] == before[name][what], (name, what)
-    assert view.log().count('"IDLE" appeared') == 1
+    view.wait_for(*scene.names)
+    scene.check(view)
     view.end(signal.SIGUSR1 if how == "restart" else signal.SIGKILL)
-    disks["PULLED"].pull()
-    disks["NEW"].plug()
-    view.start().wait_for(*names - {"PULLED"}, "NEW")
+    scene.change()
+    scene.wait_changed(view.start())
     for label in ["USED", "NEW", "IDLE"]:
         os.listdir(view.path(label))
-    disks["EJECTED"].unplug().plug()
-    view.wait_for(*names - {"PULLED"}, "NEW", "EJECTED")
+    scene.check_ejected(view)
 
 
 def test_upgraded_and_restarted(stick):

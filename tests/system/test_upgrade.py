@@ -15,6 +15,7 @@ import pytest
 
 from harness import kernel, processes
 from harness.dying import DyingDisk
+from harness.every_state import EveryState
 from harness.programs import at_work, serving
 from harness.wait import SLOWNESS, until
 
@@ -106,36 +107,17 @@ def test_goes_on(stick, how):
 
 def test_media_in_every_state(daemon, loopdev, installed):
     """Names, states and what was ejected stay; what was pulled or plugged meanwhile is noticed."""
-    disks = {label: loopdev(label=label) for label in ["IDLE", "USED", "EJECTED", "PULLED", "NEW"]}
-    twin = loopdev(label="USED")
-    view = daemon(*disks.values(), twin, start=False, options=["--idle-timeout", "1h"])
+    scene = EveryState(loopdev)
+    view = daemon(*scene.all(), start=False, options=["--idle-timeout", "1h"])
     view.binary = view.command[0] = installed
-    for label in ["IDLE", "USED", "EJECTED", "PULLED"]:
-        disks[label].plug()
-    view.start().wait_for("IDLE", "USED", "EJECTED", "PULLED")
-    twin.plug()
-    until("the twin has a name of its own", lambda: len(view.names()) == 5)
-    names = view.names() - {"EJECTED"}
-    for label in ["USED", "EJECTED", "PULLED"]:
-        os.listdir(view.path(label))
-    view.eject("EJECTED")
-    view.wait_for(*names)
-    before = {medium["name"]: medium for medium in view.list()}
+    scene.enter(view.start())
     upgrade(view)
-    assert view.names() == names
-    states = {medium["label"]: medium["state"] for medium in view.list("--all")}
-    assert states["IDLE"] == "idle" and states["EJECTED"] == "ejected"
-    after = {medium["name"]: medium for medium in view.list()}
-    for name in names:
-        for what in ["uuid", "device", "driver", "size_bytes", "read_only", "passthrough"]:
-            assert after[name][what] == before[name][what], (name, what)
-    assert view.log().count('"IDLE" appeared') == 1
-    disks["PULLED"].pull()
-    disks["NEW"].plug()
-    view.wait_for(*names - {"PULLED"}, "NEW")
+    assert view.names() == scene.names
+    scene.check(view)
+    scene.change()
+    scene.wait_changed(view)
     upgrade(view)
-    disks["EJECTED"].unplug().plug()
-    view.wait_for(*names - {"PULLED"}, "NEW", "EJECTED")
+    scene.check_ejected(view)
 
 
 def connect(view, **request):
