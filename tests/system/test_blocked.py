@@ -277,9 +277,9 @@ def test_closes_that_wait(pair):
     for number in range(200):
         jammed.created(f"f{number}")
         os.unlink(jammed.path(f"f{number}"))
-    with jammed.jam():
+    with jammed.jam() as stuck:
         for descriptor in jammed.descriptors[:-1]:
-            jammed.close(descriptor)
+            stuck.start(jammed.close, descriptor)
         jammed.nobody_else_waits()
 
 
