@@ -42,6 +42,16 @@ def test_quick_run(command, work):
     assert xml.etree.ElementTree.parse(chart).getroot().tag.endswith("svg")
 
 
+@pytest.mark.slow
+@pytest.mark.deadline(150)
+def test_stall(command):
+    """The row of the disk that stalls: with callers that hang on it, or it would have failed."""
+    result = subprocess.run([*command, "--only", "stall*"], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, timeout=120 * SLOWNESS)
+    assert result.returncode == 0, result.stderr
+    assert "callers hung" in result.stdout and "longest call beside a stall" in result.stdout
+
+
 def test_interrupted(command):
     """Ctrl-C ends it early, and it removes its mounts and disks, or it would not end with 130."""
     with subprocess.Popen([*command, "--only", "random*", "--rounds", "20"],
