@@ -59,7 +59,7 @@ static void make(struct caller *c, const struct step *step)
 	took = bench_now_ns() - began;
 	atomic_store(&c->began_ns, 0);
 	if (into >= 0)
-		keep(&c->samples[into], took, step->name);
+		keep(&c->samples[into][step->syncs], took, step->name);
 }
 
 /* Who comes late does not hurry after. */
@@ -117,22 +117,33 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static void add(struct samples *all, const struct samples *more)
+{
+	for (size_t i = 0; i < more->count; i++)
+		keep(all, more->ns[i], more->ns[i] == more->longest_ns ? more->longest : "?");
+}
+
+/* Sorts them. */
+static unsigned long long late(struct samples *all)
+{
+	if (all->count == 0)
+		return 0;
+	qsort(all->ns, all->count, sizeof(*all->ns), compare);
+	return all->ns[(all->count - 1) * 999 / 1000];
+}
+
 static void tell(struct caller *const *callers, unsigned count, unsigned which)
 {
 	struct samples all = {.longest = "-"};
+	unsigned long long without_syncs;
 
-	for (unsigned i = 0; i < count; i++) {
-		const struct samples *samples = &callers[i]->samples[which];
-
-		for (size_t j = 0; j < samples->count; j++)
-			keep(&all, samples->ns[j],
-			     samples->ns[j] == samples->longest_ns ? samples->longest : "?");
-	}
-	if (all.count > 0)
-		qsort(all.ns, all.count, sizeof(*all.ns), compare);
-	(void)printf("%zu %llu %llu %s\n", all.count,
-		     (unsigned long long)(all.count ? all.ns[(all.count - 1) * 999 / 1000] : 0),
-		     (unsigned long long)all.longest_ns, all.longest);
+	for (unsigned i = 0; i < count; i++)
+		add(&all, &callers[i]->samples[which][0]);
+	without_syncs = late(&all);
+	for (unsigned i = 0; i < count; i++)
+		add(&all, &callers[i]->samples[which][1]);
+	(void)printf("%zu %llu %llu ", all.count, late(&all), without_syncs);
+	(void)printf("%llu %s\n", (unsigned long long)all.longest_ns, all.longest);
 	free(all.ns);
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common.h"
@@ -29,14 +30,15 @@ struct caller {
 	int fd;	       /* what the last step has opened */
 	char name[32]; /* of the file of this turn */
 	char content[4096] __attribute__((aligned(4096)));
-	struct samples samples[SETS];
-	_Atomic uint64_t began_ns; /* of the call that it is in; 0: none */
+	struct samples samples[SETS][2]; /* [1]: of steps that sync */
+	_Atomic uint64_t began_ns;	 /* of the call that it is in; 0: none */
 };
 
 /* One call, or close to it. */
 struct step {
 	const char *name;
 	void (*call)(struct caller *caller);
+	bool syncs; /* natively, too, it waits for threads of the kernel, which wait for a CPU */
 };
 
 /* The steps are made one after the other, over and over. */

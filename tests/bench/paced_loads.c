@@ -125,7 +125,7 @@ static void step_unlink(struct caller *c)
 }
 
 static const struct step file_steps[] = {
-	{"create", step_create}, {"write", step_write},	  {"fdatasync", step_sync},
+	{"create", step_create}, {"write", step_write},	  {"fdatasync", step_sync, true},
 	{"close", step_close},	 {"lookup", step_absent}, {"stat", step_stat},
 	{"open", step_open},	 {"read", step_read},	  {"close", step_close},
 	{"list", step_list},	 {"unlink", step_unlink},

@@ -53,11 +53,12 @@ class Row:
     title: str
     unit: str
     goals: tuple = ()
+    difference: bool = False
 
     @property
     def compared(self):
-        """Whether times native says anything: not of shares and of mere numbers."""
-        return self.unit not in ("%", "")
+        """Whether times native says anything: not of shares, mere numbers and differences."""
+        return self.unit not in ("%", "") and not self.difference
 
 
 class Result:

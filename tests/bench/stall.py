@@ -7,6 +7,7 @@ calls' durations are those of waiting for a CPU.
 """
 
 import contextlib
+import dataclasses
 import functools
 import os
 import subprocess
@@ -21,7 +22,8 @@ CALLERS, CALLERS_ROOT, CALLERS_STUCK = 4, 2, 200
 INTERVAL_MS, INTERVAL_STUCK_MS = 20, 400
 ROWS = [
     Row("stall", "99.9th percentile, more by a stall", "ms",
-        (at_most(5, "ms"), at_most(5, "ms", "no-passthrough"))),
+        (at_most(5, "ms"), at_most(5, "ms", "no-passthrough")), difference=True),
+    Row("stall-unsynced", "the same, but for fdatasync", "ms", difference=True),
     Row("stall-longest", "longest call beside a stall", "ms"),
 ]
 WAYS = {
@@ -37,6 +39,16 @@ def seven_and_one(work):
     with contextlib.ExitStack() as stack:
         yield [*(stack.enter_context(columns.ram_disk(work, 128 << 20, name))
                  for name in NAMES[:-1]), stack.enter_context(dying_disk(work, NAMES[-1]))]
+
+
+@dataclasses.dataclass
+class Figure:
+    """Of the calls in one place: how many, 99.9th percentiles, the longest; in ms."""
+    calls: int
+    late: float
+    late_unsynced: float
+    longest: float
+    name: str
 
 
 class Load:
@@ -59,13 +71,12 @@ class Load:
         return self.answer()
 
     def result(self):
-        """[(calls, 99.9th percentile, longest, its name)] without and with the stall, in ms."""
+        """A Figure without and one with the stall."""
         output, _ = self.process.communicate()
         if self.process.returncode:
             raise RuntimeError("a caller failed")
-        figures = [line.split() for line in output.splitlines()]
-        return [(int(count), int(late) / 1e6, int(longest) / 1e6, name)
-                for count, late, longest, name in figures]
+        return [Figure(int(count), *(int(time) / 1e6 for time in times), name)
+                for count, *times, name in map(str.split, output.splitlines())]
 
     def end(self):
         self.process.kill()
@@ -111,18 +122,21 @@ def alternate(run, disk, measured, stuck, seconds):
     return min(hung)
 
 
+def describe(word, figures):
+    longest = max(figures, key=lambda figure: figure.longest)
+    return (f"{word} at most {max(each.late for each in figures):.2f} ms, "
+            f"{max(each.late_unsynced for each in figures):.2f} ms but for fdatasync, "
+            f"longest {longest.longest:.1f} ms ({longest.name})")
+
+
 def compare(run, column, figures, hung):
-    run.record("stall", column, max(beside[1] - alone[1] for alone, beside in figures))
-    run.record("stall-longest", column, max(beside[2] for _, beside in figures))
-    calls = sum(figure[0] for pair in figures for figure in pair)
-    told = []
-    for word, each in (("without", [alone for alone, _ in figures]),
-                       ("with", [beside for _, beside in figures])):
-        longest = max(each, key=lambda figure: figure[2])
-        told.append(f"{word}: 99.9th percentile of the worst place "
-                    f"{max(figure[1] for figure in each):.2f} ms, longest {longest[2]:.1f} ms "
-                    f"({longest[3]})")
-    run.note("stall", f"{column}: {calls} calls, {hung} callers hung; {'; '.join(told)}")
+    run.record("stall", column, max(beside.late - alone.late for alone, beside in figures))
+    run.record("stall-unsynced", column,
+               max(beside.late_unsynced - alone.late_unsynced for alone, beside in figures))
+    run.record("stall-longest", column, max(beside.longest for _, beside in figures))
+    calls = sum(figure.calls for pair in figures for figure in pair)
+    run.note("stall", f"{column}: {calls} calls, {hung} callers hung; 99.9th percentile of a place: "
+             + "; ".join(describe(word, each) for word, each in zip(("without", "with"), zip(*figures))))
 
 
 def measure_column(run, column, seconds):
