@@ -38,6 +38,24 @@ def test_appears_under_its_label(vm, stick, daemon, fstype, table):
         assert vm.call("read", "HOLIDAY/photo") == "a beach"
 
 
+def test_little_may_be_unwritten(vm, stick, daemon):
+    """The kernel keeps at most 64 MiB that are still to be written to a stick, whoever wrote them."""
+    def limit(name):
+        status, text = vm.call("shell", "cat /sys/class/bdi/$(cat /sys/block/sd?/dev)/" + name,
+                               check=False)
+        if status:
+            pytest.skip(f"this machine cannot: Linux {vm.release} has no limit in bytes")
+        return int(text)
+
+    daemon()
+    stick("ext4", "HOLIDAY").plug()
+    vm.call("wait_names", "HOLIDAY")
+    before = limit("max_bytes")
+    vm.call("write", "HOLIDAY/photo", "a beach")
+    assert limit("max_bytes") <= 65 << 20 < before  # it is kept as a share of the memory
+    assert limit("strict_limit") == 1
+
+
 @pytest.mark.parametrize("bus", ("bot", "uas"))
 def test_bus(vm, stick, daemon, bus):
     """Sticks of both protocols are media on USB."""
