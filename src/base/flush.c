@@ -7,6 +7,14 @@
 #define LOOK_MAX  4096 /* names looked at */
 #define DEPTH_MAX 32   /* directories below one another */
 
+/* Some filesystems have no fsync for a directory, or none while they are read-only. */
+int flush_filesystem(int dir_fd)
+{
+	if (syncfs(dir_fd) < 0)
+		return -errno;
+	return fsync(dir_fd) < 0 && errno != EINVAL && errno != EROFS ? -errno : 0;
+}
+
 static int sync_file(int dir_fd, const char *name)
 {
 	_cleanup_close_ int fd = openat(dir_fd, name,

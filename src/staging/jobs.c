@@ -80,7 +80,8 @@ static void undo_late_mount(struct staging *staging, uint32_t id)
 
 	if (program)
 		program_kill(program);
-	(void)staging_umount_start(staging, id, true, UNDO_DEADLINE_MS, NULL, NULL, NULL);
+	(void)staging_umount_start(staging, &(struct staging_umount){.id = id, .force = true},
+				   UNDO_DEADLINE_MS, NULL, NULL, NULL);
 }
 
 void job_finish(struct staging_job *job, struct staging_result *result)
@@ -408,14 +409,19 @@ int staging_mount_start(struct staging *staging, const struct staging_mount *wha
 	return job_start(staging, &request, deadline_ms, fn, data, ret_job);
 }
 
-int staging_umount_start(struct staging *staging, uint32_t id, bool force, uint64_t deadline_ms,
-			 staging_done_fn fn, void *data, struct staging_job **ret_job)
+int staging_umount_start(struct staging *staging, const struct staging_umount *what,
+			 uint64_t deadline_ms, staging_done_fn fn, void *data,
+			 struct staging_job **ret_job)
 {
 	struct staging_request request = {.work = STAGING_UMOUNT,
-					  .id = id,
-					  .force = force,
-					  .program = served_find(staging, id)};
+					  .id = what->id,
+					  .force = what->force,
+					  .program = served_find(staging, what->id)};
 
+	if (what->dev && !what->force && !request.program) {
+		request.devnum = what->dev->devnum;
+		(void)STR_COPY(request.kname, what->dev->kname);
+	}
 	return job_start(staging, &request, deadline_ms, fn, data, ret_job);
 }
 

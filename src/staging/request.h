@@ -7,7 +7,7 @@
  * A keeper may be asked by a program that was installed later: to be raised whenever something of
  * this file means something else.
  */
-#define STAGING_PROTOCOL 2
+#define STAGING_PROTOCOL 3
 
 enum staging_work {
 	STAGING_MOUNT,
@@ -29,11 +29,12 @@ struct staging_request {
 	 * as a packet on the job's socket.
 	 */
 	bool program;
+	/* the device, with MOUNT, and with UMOUNT if its cache is to be emptied then */
+	dev_t devnum;
+	char kname[LIMIT_KNAME];
 	/* the rest with MOUNT only */
 	bool read_only;
 	const struct driver *driver; /* of a program: the parent's, static */
-	dev_t devnum;
-	char kname[LIMIT_KNAME];
 	char kernel_type[LIMIT_FSTYPE];
 	char options[LIMIT_OPTIONS];
 	char rescue[LIMIT_FSTYPE];

@@ -81,6 +81,12 @@ struct staging_mount {
 	bool read_only;
 };
 
+struct staging_umount {
+	uint32_t id;
+	bool force;
+	const struct blockdev *dev; /* borrowed for the call; NULL: its cache is left alone */
+};
+
 /*
  * root_fd: of the mounted root, O_PATH|O_DIRECTORY, now the callee's to close. With a mount that
  * succeeded, and with an unmount that failed with -EBUSY: go on with it. Else -EBADF.
@@ -114,16 +120,18 @@ typedef void (*staging_done_fn)(const struct staging_result *result, void *data)
  *         answer.
  * umount: not lazy: -EBUSY when something still uses it. force: what is still open fails
  *         from now on where the filesystem can be shut down, and the unmount is lazy. What is
- *         not mounted (any more) is unmounted. A program is waited for, since it still writes:
- *         -EIO when it fails; at the deadline it is killed.
- * sync:   syncfs(2), or what comes close to it with a program.
+ *         not mounted (any more) is unmounted. Then the cache of the disk is emptied, but not
+ *         with force. A program is waited for, since it still writes: -EIO when it fails; at
+ *         the deadline it is killed.
+ * sync:   syncfs(2) and the disk's cache, or what comes close to it with a program.
  */
 struct staging_job;
 int staging_mount_start(struct staging *staging, const struct staging_mount *what,
 			uint64_t deadline_ms, staging_done_fn fn, void *data,
 			struct staging_job **ret_job);
-int staging_umount_start(struct staging *staging, uint32_t id, bool force, uint64_t deadline_ms,
-			 staging_done_fn fn, void *data, struct staging_job **ret_job);
+int staging_umount_start(struct staging *staging, const struct staging_umount *what,
+			 uint64_t deadline_ms, staging_done_fn fn, void *data,
+			 struct staging_job **ret_job);
 int staging_sync_start(struct staging *staging, uint32_t id, uint64_t deadline_ms,
 		       staging_done_fn fn, void *data, struct staging_job **ret_job);
 /*

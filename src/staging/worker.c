@@ -10,6 +10,7 @@
 #include <sys/vfs.h>
 
 #include "base/flush.h"
+#include "staging/device_node.h"
 #include "staging/mounter.h"
 
 /*
@@ -104,6 +105,22 @@ static void run_umount(const struct staging_request *request, struct staging_res
 		result->root_fd = open_root(request->id, O_PATH);
 }
 
+/*
+ * What an unmount writes, that the filesystem is clean for example, stays in the disk's cache on
+ * vfat and ntfs. Who pulls the disk, pulls its power. What is lost without it is no data.
+ */
+static void flush_disk(const struct staging_request *request, const struct worker_tools *tools)
+{
+	_cleanup_(device_node_done) struct device_node node = DEVICE_NODE_NULL;
+	_cleanup_close_ int fd = -EBADF;
+
+	if (device_node_find(tools->dev_fd, request->kname, request->devnum, &node) < 0)
+		return;
+	fd = open(node.path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd >= 0)
+		(void)fsync(fd);
+}
+
 static void run_sync(const struct staging_request *request, struct staging_result *result)
 {
 	_cleanup_close_ int root = open_root(request->id, O_RDONLY);
@@ -112,10 +129,7 @@ static void run_sync(const struct staging_request *request, struct staging_resul
 		result->err = root;
 		return;
 	}
-	if (request->program)
-		result->err = flush_program(root);
-	else if (syncfs(root) < 0)
-		result->err = -errno;
+	result->err = request->program ? flush_program(root) : flush_filesystem(root);
 	worker_space(root, result);
 }
 
@@ -173,4 +187,6 @@ void worker_run(const struct staging_request *request, const struct worker_tools
 		mounter_run(request, tools, ret_result);
 	else
 		works[request->work](request, ret_result);
+	if (request->work == STAGING_UMOUNT && *request->kname && ret_result->err == 0)
+		flush_disk(request, tools);
 }
