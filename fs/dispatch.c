@@ -106,6 +106,18 @@ static bool access_refused(struct request *req, const struct node_info *node)
 	return true;
 }
 
+static void run(struct request *req, const struct op *op, const struct node_info *node)
+{
+	struct medium *m = req->medium;
+	bool names = access_needed(req->head->opcode) & W_OK;
+
+	if (names)
+		atomic_fetch_add(&m->names_begun, 1);
+	op->fn(req, m, node);
+	if (names)
+		atomic_fetch_add(&m->names_ended, 1);
+}
+
 static void handle(struct request *req)
 {
 	const struct op *op = op_find(req->head->opcode);
@@ -121,7 +133,7 @@ static void handle(struct request *req)
 	if (r < 0)
 		(void)reply_error(req, r);
 	else if (!access_refused(req, &node))
-		op->fn(req, req->medium, &node);
+		run(req, op, &node);
 }
 
 /* The end of a request behind the gate; returns the next one there, or NULL. */

@@ -207,6 +207,8 @@ static struct medium *medium_new(struct view *view, const struct view_medium *fa
 	list_init(&m->ending);
 	(void)pthread_mutex_init(&m->lock, NULL);
 	(void)pthread_cond_init(&m->renamed, NULL);
+	atomic_init(&m->names_begun, 1); /* by an earlier server, maybe: not yet written out */
+	atomic_init(&m->names_ended, 1);
 	return m;
 }
 

@@ -103,6 +103,11 @@ struct medium {
 	atomic_uint renames_running;
 	atomic_uint renames_done;
 	pthread_cond_t renamed; /* with lock */
+	/* Requests that change names: begun, ended; begun when all was written out: proxy_sync.c.
+	 */
+	atomic_uint names_begun;
+	atomic_uint names_ended;
+	atomic_uint names_synced;
 };
 
 enum gate_verdict {

@@ -54,8 +54,6 @@ void op_release(struct request *req, struct medium *m, const struct node_info *n
 /* proxy_io.c */
 void op_read(struct request *req, struct medium *m, const struct node_info *node);
 void op_write(struct request *req, struct medium *m, const struct node_info *node);
-void op_flush(struct request *req, struct medium *m, const struct node_info *node);
-void op_fsync(struct request *req, struct medium *m, const struct node_info *node);
 void op_fallocate(struct request *req, struct medium *m, const struct node_info *node);
 void op_lseek(struct request *req, struct medium *m, const struct node_info *node);
 void op_copy_file_range(struct request *req, struct medium *m, const struct node_info *node);
@@ -66,13 +64,16 @@ void op_copy_file_range(struct request *req, struct medium *m, const struct node
 int file_use(struct request *req, struct medium *m, const struct node_info *node, uint64_t handle,
 	     struct file **ret_file);
 
+/* proxy_sync.c */
+void op_flush(struct request *req, struct medium *m, const struct node_info *node);
+void op_fsync(struct request *req, struct medium *m, const struct node_info *node);
+void op_fsyncdir(struct request *req, struct medium *m, const struct node_info *node);
 /* proxy_ioctl.c */
 void op_ioctl(struct request *req, struct medium *m, const struct node_info *node);
 /* proxy_dir.c */
 void op_opendir(struct request *req, struct medium *m, const struct node_info *node);
 void op_readdir(struct request *req, struct medium *m, const struct node_info *node);
 void op_readdirplus(struct request *req, struct medium *m, const struct node_info *node);
-void op_fsyncdir(struct request *req, struct medium *m, const struct node_info *node);
 /* proxy_xattr.c */
 void op_getxattr(struct request *req, struct medium *m, const struct node_info *node);
 void op_setxattr(struct request *req, struct medium *m, const struct node_info *node);

@@ -1,11 +1,10 @@
-/* Data of open files that the kernel does not reach by passthrough, and fsync. */
+/* Data of open files that the kernel does not reach by passthrough. */
 #include "ops.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/xattr.h>
 
-#include "base/flush.h"
 #include "creds.h"
 
 int file_use(struct request *req, struct medium *m, const struct node_info *node, uint64_t handle,
@@ -219,68 +218,6 @@ void op_write(struct request *req, struct medium *m, const struct node_info *nod
 		(void)reply_error(req, (int)n);
 	else
 		(void)reply_data(req, &out, sizeof(out));
-}
-
-/* Files are opened with FOPEN_NOFLUSH unless close is to wait for the disk. */
-void op_flush(struct request *req, struct medium *m, const struct node_info *node)
-{
-	const struct fuse_flush_in *in = REQUEST_BODY(req, struct fuse_flush_in);
-	struct file *f;
-	int r = 0;
-
-	if (req->view->strict) {
-		r = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
-		if (r == 0) {
-			r = f->writer && fdatasync(f->fd) < 0 ? -errno : 0;
-			file_put(&req->view->files, f);
-		}
-	}
-	(void)reply_error(req, r);
-}
-
-void op_fsync(struct request *req, struct medium *m, const struct node_info *node)
-{
-	const struct fuse_fsync_in *in = REQUEST_BODY(req, struct fuse_fsync_in);
-	struct file *f;
-	int r = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
-
-	if (r == 0) {
-		if (in->fsync_flags & FUSE_FSYNC_FDATASYNC)
-			r = fdatasync(f->fd) < 0 ? -errno : 0;
-		else
-			r = fsync(f->fd) < 0 ? -errno : 0;
-		file_put(&req->view->files, f);
-	}
-	(void)reply_error(req, r);
-}
-
-static int sync_medium(struct medium *m, int root_fd)
-{
-	bool program;
-
-	pthread_mutex_lock(&m->lock);
-	program = m->facts.program;
-	pthread_mutex_unlock(&m->lock);
-	if (program)
-		return flush_program(root_fd);
-	return syncfs(root_fd) < 0 ? -errno : 0;
-}
-
-/* FUSE_SYNCFS is not sent to us, so fsync of a medium's directory stands for it. */
-void op_fsyncdir(struct request *req, struct medium *m, const struct node_info *node)
-{
-	const struct fuse_fsync_in *in = REQUEST_BODY(req, struct fuse_fsync_in);
-	struct file *f;
-	int r = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
-
-	if (r == 0) {
-		if (node->flags & NODE_MEDIUM_ROOT)
-			r = sync_medium(m, f->fd);
-		else
-			r = fsync(f->fd) < 0 ? -errno : 0;
-		file_put(&req->view->files, f);
-	}
-	(void)reply_error(req, r);
 }
 
 void op_fallocate(struct request *req, struct medium *m, const struct node_info *node)
