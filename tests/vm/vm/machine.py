@@ -120,7 +120,10 @@ class Machine:
         """Plugs a stick; bus: bot (usb-storage) or uas. Returns at once."""
         self.qmp("blockdev-add", node_name=f"{name}-file", driver="file", filename=image)
         self.qmp("blockdev-add", node_name=name, driver="raw", file=f"{name}-file")
-        serial = serial or name
+        self.attach(name, bus, removable, serial or name)
+
+    def attach(self, name, bus, removable, serial):
+        """Plugs the stick that has this block node."""
         if bus == "bot":
             self.qmp("device_add", driver="usb-storage", id=f"usb-{name}", bus="xhci.0", drive=name,
                      removable=removable, serial=serial)
