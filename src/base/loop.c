@@ -81,6 +81,16 @@ static int timers_arm(struct loop *loop)
 	return timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) < 0 ? -errno : 0;
 }
 
+/* Behind those that are due no later. */
+static void due_insert(struct list *due, struct loop_timer *timer)
+{
+	struct list *at = due->next;
+
+	while (at != due && CONTAINER_OF(at, struct loop_timer, link)->due_ms <= timer->due_ms)
+		at = at->next;
+	list_append(at, &timer->link);
+}
+
 static void timers_fire(int fd, uint32_t events, void *data)
 {
 	struct loop *loop = data;
@@ -95,7 +105,7 @@ static void timers_fire(int fd, uint32_t events, void *data)
 
 		if (t->due_ms <= now) {
 			list_remove(it);
-			list_append(&due, it);
+			due_insert(&due, t);
 		}
 	}
 	while (!list_empty(&due)) {

@@ -104,6 +104,19 @@ static void timers_fire_in_order(void **state)
 	assert_true(now_ms() - start >= 60);
 }
 
+/* Also when the loop comes late, and finds all of them due. */
+static void late_timers_fire_in_order(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(loop_timer_add(w->loop, 3, timer_c, w, &w->timers[0]), 0);
+	assert_int_equal(loop_timer_add(w->loop, 1, timer_a, w, &w->timers[2]), 0);
+	assert_int_equal(loop_timer_add(w->loop, 2, timer_b, w, &w->timers[1]), 0);
+	assert_int_equal(usleep(10000), 0);
+	assert_int_equal(loop_run(w->loop), 42);
+	assert_string_equal(w->order, "abc");
+}
+
 /* Removes itself, another that is due in the same round, and adds one. */
 static void timer_mixed(void *data)
 {
@@ -302,6 +315,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		LOOP_TEST(ends_with_the_code),
 		LOOP_TEST(timers_fire_in_order),
+		LOOP_TEST(late_timers_fire_in_order),
 		LOOP_TEST(timers_change_in_callbacks),
 		LOOP_TEST(reads_fds_level_triggered),
 		LOOP_TEST(removed_fds_are_silent),
