@@ -5,14 +5,18 @@ import pytest
 from vm.images import FORMATS
 
 TABLES = {"vfat": ("dos", None), "exfat": ("gpt", None), "ntfs": ("dos",), "ext4": ("gpt", None),
-          "btrfs": (None,), "xfs": ("gpt",), "f2fs": (None,), "iso9660": (None,), "udf": (None,)}
+          "btrfs": (None,), "xfs": ("gpt",), "f2fs": (None,), "iso9660": (None,), "udf": (None,),
+          "hfsplus": ("gpt", None)}
 SHAPES = [pytest.param(fstype, table, id=f"{fstype}-{table or 'superfloppy'}")
           for fstype in FORMATS for table in TABLES[fstype]]
 
 
+def has_filesystem(vm, fstype):
+    return vm.call("has_filesystem", *(FORMATS[fstype].kernel_types or (fstype,)))
+
+
 def need_filesystem(vm, fstype):
-    types = FORMATS[fstype].kernel_types or (fstype,)
-    if not vm.call("has_filesystem", *types):
+    if not has_filesystem(vm, fstype):
         pytest.skip(f"this machine cannot: Linux {vm.release} has no driver for {fstype}")
 
 
@@ -66,3 +70,23 @@ def test_bus(vm, stick, daemon, bus):
     vm.call("wait_state", "HOLIDAY", "clean")
     disk.pull()
     vm.call("wait_names")
+
+
+def test_writers_are_not_starved(vm, stick, daemon):
+    """Where the daemon bounds what is not yet written to a stick, that stick is left something also
+    while another one is written all the time. Else a writer would wait, on f2fs for ever."""
+    daemon()
+    for fstype, label in (("ext4", "BUSY"), ("f2fs", "QUIET")):
+        stick(fstype, label, "dos").plug()
+    vm.call("wait_names", "BUSY", "QUIET")
+    vm.call("write", "QUIET/first", "one")
+    job = vm.call("start_job",
+                  "while dd if=/dev/zero of=BUSY/x bs=1M count=8 conv=fsync; do :; done")
+    vm.call("wait_state", "QUIET", "clean")
+    vm.call("shell", "cd /run/vm/daemon*/media/QUIET && mkdir d && "
+            "for i in $(seq 50); do echo $i >d/$i; done")
+    bounds = vm.call("shell", "for bdi in /sys/class/bdi/8:*; do "
+                     "if grep -q 1 $bdi/strict_limit; then cat $bdi/min_bytes; fi; done",
+                     check=False)[1].split()
+    assert "0" not in bounds, bounds
+    vm.call("end_job", job)
