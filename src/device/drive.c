@@ -5,10 +5,11 @@
 #include <stdio.h>
 
 /*
- * A hand needs a second to put another card in. In that second the empty drive must have been
- * seen: a new card that is there when the kernel asks next can be written at once.
+ * A hand needs a second to put another card in. In that second the empty drive must have been seen
+ * and cut off, on a busy machine, too: a new card that is there when the kernel asks next can be
+ * written at once.
  */
-#define ASK_MS	   "500"
+#define ASK_MS	   "200"
 #define DEFAULT_MS "-1" /* of events_poll_msecs: as the module's parameter says */
 
 static int open_at(int dir_fd, const char *dir, const char *name, int flags)

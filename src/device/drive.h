@@ -11,7 +11,7 @@
 #include "base/util.h"
 
 /*
- * Makes the kernel ask it twice a second, or lets it stop again; path: "/sys/block/NAME". An
+ * Makes the kernel ask it five times a second, or lets it stop again; path: "/sys/block/NAME". An
  * interval that somebody else has set is left alone. Waits for the drive. Returns 0, or -errno;
  * -EROFS and -EACCES where /sys cannot be written.
  */

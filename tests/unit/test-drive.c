@@ -80,7 +80,7 @@ static void is_asked_only_if_nobody_decided(void **state)
 
 	put(t, INTERVAL, "-1\n");
 	assert_int_equal(drive_ask(t->path), 0);
-	assert_starts(t, INTERVAL, "500");
+	assert_starts(t, INTERVAL, "200");
 	put(t, INTERVAL, "0\n");
 	assert_int_equal(drive_ask(t->path), 0);
 	assert_starts(t, INTERVAL, "0\n");
@@ -93,7 +93,7 @@ static void is_left_as_it_was(void **state)
 {
 	struct tree *t = *state;
 
-	put(t, INTERVAL, "500\n");
+	put(t, INTERVAL, "200\n");
 	assert_int_equal(drive_ask_no_more(t->path), 0);
 	assert_starts(t, INTERVAL, "-1");
 	put(t, INTERVAL, "2000\n");
