@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import struct
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -77,3 +78,20 @@ def statfs_magic(path):
 
 def sync_filesystem(descriptor):
     call("syncfs", descriptor)
+
+
+FUSE_HAS_RESEND = 1 << 39
+
+
+def fuse_flags(directory):
+    """What this kernel's FUSE offers to a server, FUSE_* of <linux/fuse.h>: asked on an empty
+    directory, by a mount that nobody serves."""
+    connection = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        mount("probe", directory, "fuse", f"fd={connection},rootmode=40000,user_id=0,group_id=0")
+        init = os.read(connection, 1 << 17)
+        umount(directory, MNT_DETACH)
+    finally:
+        os.close(connection)
+    low, high = struct.unpack_from("II", init, 40 + 12)
+    return low | high << 32
