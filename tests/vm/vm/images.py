@@ -1,28 +1,43 @@
 """Images of sticks and cards, made and looked at on this machine, with no mount and no device."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import tempfile
 
+from . import hfsplus
+
 MIB = 1 << 20
 START = MIB
 """Where the partition of a partitioned image begins."""
 
-TYPES = {"dos": {"vfat": "c", "exfat": "7", "ntfs": "7"}, "gpt": {}}
+TYPES = {"dos": {"vfat": "c", "exfat": "7", "ntfs": "7", "hfsplus": "af"}, "gpt": {}}
 """Partition types of sfdisk where they are not the one for Linux filesystems."""
 
 
 class Format:
-    """How a filesystem is made and checked; {label} and {image} are filled in."""
+    """
+    How a filesystem is made and checked: a command, in which {label} and {image} are filled in, or a
+    function of these two. full: it is made with what is in it.
+    """
 
-    def __init__(self, size, make, check=None, clean=0, writable=True, kernel_types=None):
+    def __init__(self, size, make, check=None, writable=True, kernel_types=None,
+                 full=False):
         self.size = size
         self.make = make
         self.check = check
-        self.clean = clean
+        self.full = full
         self.writable = writable
         self.kernel_types = kernel_types
+
+
+def make_hfsplus(label, image):
+    hfsplus.make(image, label, os.urandom(8))
+
+
+def check_hfsplus(image):
+    return "\n".join(hfsplus.faults(image)) or None
 
 
 FORMATS = {
@@ -35,55 +50,88 @@ FORMATS = {
     "xfs": Format(300 * MIB, "mkfs.xfs -q -L {label} {image}", "xfs_repair -n {image}"),
     "f2fs": Format(128 * MIB, "mkfs.f2fs -q -l {label} {image}", "fsck.f2fs --dry-run {image}"),
     "iso9660": Format(0, "xorriso -as mkisofs -quiet -V {label} -o {image} {tree}",
-                      writable=False, kernel_types=("isofs", "iso9660")),
+                      writable=False, kernel_types=("isofs", "iso9660"), full=True),
     "udf": Format(96 * MIB, "mkudffs -b 512 --label={label} {image}", writable=False),
+    "hfsplus": Format(96 * MIB, make_hfsplus, check_hfsplus),
 }
-TOOLS = {name: form.make.split()[0] for name, form in FORMATS.items()}
+TOOLS = {name: form.make.split()[0] for name, form in FORMATS.items() if isinstance(form.make, str)}
+CONTENT = {f"tree/{number}": 2 * MIB for number in range(1, 5)} | {"kept": MIB}
+"""Of what is made with what is in it: files and their sizes."""
 
 
-def run(command, check=True):
+def pattern(size, seed):
+    """Bytes that differ in every block and for every seed."""
+    return b"".join(b"%015d\n" % (seed * 1000003 + number) for number in range(size // 16))
+
+
+def run(command, check=True, text=None):
+    """text: what it reads."""
     result = subprocess.run(command, shell=isinstance(command, str), stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
-                            stdin=subprocess.DEVNULL)
+                            input=text or "")
     assert not check or result.returncode == 0, f"{command}: {result.stdout}"
     return result.returncode, result.stdout
 
 
-class Image:
-    """An image file with one filesystem; table: None (superfloppy), "dos" or "gpt"."""
+def fill(directory):
+    for name, size in CONTENT.items():
+        path = os.path.join(directory, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(pattern(size, 1))
 
-    def __init__(self, directory, fstype, label, table=None, size=None):
+
+class Image:
+    """
+    An image file with one filesystem; table: None (superfloppy), "dos" or "gpt". others: further
+    partitions, a filesystem and a label for each.
+    """
+
+    def __init__(self, directory, fstype, label, table=None, size=None, others=()):
         self.fstype = fstype
         self.label = label
+        self.labels = [label] + [name for _, name in others]
         self.table = table
         self.format = FORMATS[fstype]
-        self.length = 0  # of the partition, whole MiB
+        self.length = 0  # of the first partition, whole MiB
         handle, self.path = tempfile.mkstemp(dir=directory, suffix=f".{fstype}")
         os.close(handle)
         with tempfile.TemporaryDirectory(dir=directory) as work:
-            self._make(work, size or self.format.size)
+            parts = [self._make(work, fstype, label, size)]
+            parts += [self._make(work, *other, None) for other in others]
+            if table:
+                self._partition(parts)
+            else:
+                os.rename(parts[0][1], self.path)
 
-    def _make(self, work, size):
-        part = os.path.join(work, "part") if self.table else self.path
-        tree = os.path.join(work, "tree")
-        os.mkdir(tree)
-        with open(os.path.join(tree, "hello"), "w", encoding="ascii") as hello:
-            hello.write("hello\n")
+    @staticmethod
+    def _make(work, fstype, label, size):
+        """Returns the filesystem's type, and the file that it is in."""
+        form = FORMATS[fstype]
+        part, tree = os.path.join(work, label), os.path.join(work, f"{label}-tree")
         with open(part, "wb") as file:
-            file.truncate(size)
-        run(self.format.make.format(label=self.label, image=part, tree=tree))
-        if self.table:
-            self._partition(part)
+            file.truncate(size or form.size)
+        if form.full:
+            fill(tree)
+        if callable(form.make):
+            form.make(label, part)
+        else:
+            run(form.make.format(label=label, image=part, tree=tree))
+        return fstype, part
 
-    def _partition(self, part):
-        kind = TYPES[self.table].get(self.fstype)
-        self.length = os.stat(part).st_size
+    def _partition(self, parts):
+        lines, start = [f"label: {self.table}"], START
+        self.length = os.stat(parts[0][1]).st_size
         with open(self.path, "wb") as file:
-            file.truncate(START + self.length + MIB)
-        line = f"start={START // 512}, size={self.length // 512}" + (f", type={kind}" if kind else "")
-        run(f"printf 'label: {self.table}\\n{line}\\n' | sfdisk -q {self.path}")
-        run(["dd", f"if={part}", f"of={self.path}", "bs=1M", "seek=1", "conv=sparse,notrunc",
-             "status=none"])
+            file.truncate(START + sum(os.stat(part).st_size for _, part in parts) + MIB)
+        for fstype, part in parts:
+            length, kind = os.stat(part).st_size, TYPES[self.table].get(fstype)
+            lines.append(f"start={start // 512}, size={length // 512}" +
+                         (f", type={kind}" if kind else ""))
+            run(["dd", f"if={part}", f"of={self.path}", "bs=1M", f"seek={start // MIB}",
+                 "conv=sparse,notrunc", "status=none"])
+            start += length
+        run(["sfdisk", "--no-tell-kernel", "-q", self.path], text="\n".join(lines))
 
     def fault(self):
         """What the filesystem's own checker, which changes nothing, finds; None if all is well."""
@@ -93,6 +141,8 @@ class Image:
                 part = os.path.join(work, "part")
                 run(["dd", f"if={self.path}", f"of={part}", "bs=1M", "skip=1", "conv=sparse",
                      f"count={self.length // MIB}", "status=none"])
+            if callable(self.format.check):
+                return self.format.check(part)
             status, text = run(self.format.check.format(image=part), check=False)
         return None if status == 0 else text
 
@@ -102,8 +152,12 @@ class Image:
         return other
 
     def remove(self):
-        os.unlink(self.path)
+        """May be called again."""
+        for path in (self.path, f"{self.path}.copy"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
 
 def tool_missing(fstype):
-    return shutil.which(TOOLS[fstype], path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    return fstype in TOOLS and shutil.which(TOOLS[fstype], path=path) is None
