@@ -8,7 +8,7 @@ import time
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, "..", "..", "system")]
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "..", "system"), os.path.join(HERE, "..")]
 
 
 def open_channel():
@@ -28,7 +28,13 @@ def serve(channel, guest):
             continue
         *lines, rest = (rest + received).split(b"\n")
         for line in lines:
-            channel.write(json.dumps(answer(guest, json.loads(line))).encode() + b"\n")
+            send(channel, json.dumps(answer(guest, json.loads(line))).encode() + b"\n")
+
+
+def send(channel, data):
+    """A write takes as much as there is room for."""
+    while data:
+        data = data[channel.write(data):]
 
 
 def answer(guest, request):

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import time
 
-from harness import kernel
+from calls import Trace, returned
+from harness import kernel, processes
 from harness.daemon import Daemon
 from harness.wait import until
 from recorder import Recorder
+from vm.images import fill, pattern
 
 MODULES = ("xhci_pci", "usb_storage", "uas", "sd_mod", "sdhci_pci", "mmc_block", "fuse", "loop")
 WORK = "/run/vm"
@@ -24,6 +26,8 @@ class Guest:
     def __init__(self):
         self.daemon = None
         self.recorder = None
+        self.trace = None
+        self.going = {}
         self.udevd = None
         self.jobs = {}
 
@@ -37,13 +41,21 @@ class Guest:
         os.makedirs(WORK)
         return os.uname().release
 
-    def shell(self, command, check=True, timeout=60):
+    def shell(self, command, check=True, timeout=SLOW):
         """Returns the exit status and what was printed."""
-        result = subprocess.run(["/bin/bash", "-c", command], stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout,
-                                text=True, errors="replace", check=False)
-        assert not check or result.returncode == 0, f"{command}: {result.stdout}"
-        return result.returncode, result.stdout
+        with subprocess.Popen(["/bin/bash", "-c", command], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              errors="replace", start_new_session=True) as process:
+            try:
+                printed, _ = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired as error:
+                where = [stack(pid) for pid in processes.tree(process.pid)]
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                raise AssertionError(f"{command}: not within {timeout} s; {where}, in state D: "
+                                     f"{blocked()}") from error
+        assert not check or process.returncode == 0, f"{command}: {printed}"
+        return process.returncode, printed
 
     def has_filesystem(self, *types):
         """Which of the filesystem types this kernel has. Loads no module: that is the mount's."""
@@ -63,7 +75,8 @@ class Guest:
         if not sysfs:
             self.shell("mount --bind -o ro /sys /sys")
         self.daemon.start()
-        self.recorder = Recorder(self.daemon.media)
+        observer = os.path.join(os.path.dirname(binary), "tests", "vm", "guest", "observer")
+        self.recorder = Recorder(observer, self.daemon.media)
         return self.daemon.media
 
     def stop_daemon(self, allowed_errors=()):
@@ -79,8 +92,7 @@ class Guest:
 
     def clean_up(self):
         """After a test, whatever became of it."""
-        for job in list(self.jobs):
-            self.end_job(job)
+        self.end_jobs()
         if self.daemon:
             self.recorder.stop()
             self.daemon.clean_up()
@@ -97,25 +109,34 @@ class Guest:
         """How often the daemon's log has it."""
         return self.daemon.log().count(text)
 
+    def eject(self, name):
+        self.daemon.eject(name)
+
     def wait_state(self, name, *states):
         self.daemon.wait_state(name, *states, deadline_s=SLOW)
 
-    def records(self):
-        """What was recorded since the last call."""
-        return self.recorder.take()
+    # A disk that goes.
+
+    def watch_going(self, names, jobs):
+        """From now on what happens to these, and which calls of these jobs return."""
+        self.going = {name: os.getxattr(self.daemon.path(name), "user.hotplugfs.device").decode()
+                      for name in names}
+        self.trace = self.trace or Trace()
+        self.trace.start([pid for job in jobs for pid in processes.tree(job)])
+        self.recorder.forget()
 
     def wait_gone(self):
-        """Waits for a disk that goes, and its directory. Returns when the kernel told, when the
-        listing was empty, and when inotify told."""
-        def first(what):
-            return min((one["at"] for one in self.recorder.records
-                        if (one["source"], one["what"]) == what), default=0)
+        """Waits until they are gone. Returns for each name when the kernel told, when the listing
+        was without it, and when inotify told; microseconds."""
+        wanted = [one for name, kname in self.going.items() for one in
+                  (("kernel", "remove", kname), ("listing", "gone", name),
+                   ("inotify", "delete", name))]
+        times = self.recorder.wait(wanted, SLOW)
+        return {name: times[3 * number:3 * number + 3] for number, name in enumerate(self.going)}
 
-        what = (("kernel", "remove"), ("listing", "empty"), ("view", "gone"))
-        until("a directory goes", lambda: all(map(first, what)), SLOW)
-        times = [first(one) for one in what]
-        self.records()
-        return times
+    def calls_returned(self, moment):
+        """Of the calls that ran at that moment: when they returned. The jobs have ended."""
+        return [tuple(one) for one in returned(self.trace.stop(), moment)]
 
     # Files in the view.
 
@@ -133,9 +154,22 @@ class Guest:
         os.fsync(parent)
         os.close(parent)
 
+    def write_pattern(self, path, size, seed):
+        """The same, left to the daemon to be brought to the disk."""
+        with open(self.daemon.path(path), "wb") as file:
+            file.write(pattern(size, seed))
+
     def is_intact(self, path, size, seed):
-        with open(self.daemon.path(path), "rb") as file:
-            return file.read() == pattern(size, seed)
+        try:
+            with open(self.daemon.path(path), "rb") as file:
+                return file.read() == pattern(size, seed)
+        except OSError:
+            return False
+
+    def why(self, name):
+        """What there is of a disk on which something is not as it should be."""
+        return self.shell(f"ls -lR {self.daemon.path(name)} | tail -n 40; "
+                          "dmesg | tail -n 30", check=False)[1]
 
     def read(self, path):
         with open(self.daemon.path(path), encoding="utf-8") as file:
@@ -143,6 +177,15 @@ class Guest:
 
     def listing(self, path):
         return sorted(os.listdir(self.daemon.path(path)))
+
+    def fill_natively(self, label, fstype):
+        """What the view only reads is written to by this kernel's own mount."""
+        place = os.path.join(WORK, "native")
+        os.makedirs(place, exist_ok=True)
+        until("it is there", lambda: self.shell(f"blkid -L {label}", check=False)[0] == 0, SLOW)
+        self.shell(f"mount -t {fstype} LABEL={label} {place}")
+        fill(place)
+        self.shell(f"umount {place}")
 
     # Work beside the calls.
 
@@ -156,6 +199,10 @@ class Guest:
         self.jobs[process.pid] = process, output
         return process.pid
 
+    def end_jobs(self):
+        for job in list(self.jobs):
+            self.end_job(job)
+
     def jobs_ended(self):
         """What those that have ended have printed."""
         texts = []
@@ -168,13 +215,17 @@ class Guest:
     def status_of_jobs(self):
         return [process.returncode for process, _ in self.jobs.values()]
 
-    def wait_jobs(self):
-        """Waits until all have ended by themselves. Returns when that was."""
+    def wait_jobs(self, jobs=None):
+        """Waits until these, or all, have ended by themselves. Returns when that was, in
+        microseconds."""
+        jobs = jobs or list(self.jobs)
+
         def running():
-            return [process.args[2] for process, _ in self.jobs.values() if process.poll() is None]
+            return [self.jobs[job][0].args[2] for job in jobs if self.jobs[job][0].poll() is None]
         until(lambda: f"these end: {running()}; in state D: {blocked()}", lambda: not running(), SLOW)
-        self.jobs.clear()
-        return time.monotonic()
+        for job in jobs:
+            del self.jobs[job]
+        return time.monotonic_ns() // 1000
 
     def end_job(self, job):
         process, _ = self.jobs.pop(job)
@@ -208,9 +259,12 @@ class Guest:
             setting.write("0")
 
 
-def pattern(size, seed):
-    """Bytes that differ in every block and for every seed."""
-    return b"".join(b"%015d\n" % (seed * 1000003 + number) for number in range(size // 16))
+def stack(pid):
+    """What a process is, and where it waits in the kernel."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", encoding="utf-8") as command, \
+            open(f"/proc/{pid}/stack", encoding="ascii") as lines:
+        return command.read().split("\0"), [line.split()[1] for line in lines]
+    return pid, "has ended"
 
 
 def blocked():

@@ -1,82 +1,54 @@
-"""When the kernel said that something happened, and when the view showed it."""
+"""When the kernel said that something happened, and when the view showed it: see observer.c."""
 
-import ctypes
+import collections
 import os
 import select
-import socket
-import struct
-import threading
+import subprocess
 import time
 
-KERNEL_GROUP = 1
-IN_CREATE, IN_DELETE, IN_ONLYDIR = 0x100, 0x200, 0x01000000
-LIBC = ctypes.CDLL(None, use_errno=True)
+Record = collections.namedtuple("Record", "at source what name")
+"""at: in microseconds of CLOCK_MONOTONIC."""
 
 
 class Recorder:
-    """A thread that is woken before everything else, so that its clock is the event's."""
-
-    def __init__(self, directory):
+    def __init__(self, program, directory):
+        self.process = subprocess.Popen([program, directory], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE)
+        self.rest = b""
         self.records = []
-        self.directory = directory
-        self.uevents = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 15)
-        self.uevents.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self.uevents.bind((0, KERNEL_GROUP))
-        self.inotify = LIBC.inotify_init1(os.O_CLOEXEC)
-        watch = LIBC.inotify_add_watch(self.inotify, os.fsencode(directory),
-                                       IN_CREATE | IN_DELETE | IN_ONLYDIR)
-        assert watch >= 0, os.strerror(ctypes.get_errno())
-        self.ending, self.end = os.pipe()
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
 
-    def _run(self):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+    def _read(self, timeout):
+        """Waits until there is something, or returns False."""
+        output = self.process.stdout.fileno()
+        if not select.select([output], [], [], timeout)[0]:
+            return False
+        received = os.read(output, 1 << 16)
+        assert received, "the observer has ended"
+        *lines, self.rest = (self.rest + received).split(b"\n")
+        for line in lines:
+            at, source, what, name = line.decode(errors="replace").split(" ", 3)
+            self.records.append(Record(int(at), source, what, name))
+        return True
+
+    def forget(self):
+        """What was recorded until now."""
+        while self._read(0):
+            pass
+        self.records = []
+
+    def wait(self, wanted, deadline_s):
+        """Waits for each of these, (source, what, name), without using the processor; returns when
+        each was first."""
+        end = time.monotonic() + deadline_s
         while True:
-            ready, _, _ = select.select([self.uevents, self.inotify, self.ending], [], [])
-            now = time.monotonic()
-            if self.ending in ready:
-                return
-            if self.uevents in ready:
-                self._uevent(now, self.uevents.recv(1 << 16))
-            if self.inotify in ready:
-                self._view(now, os.read(self.inotify, 1 << 16))
-
-    def _uevent(self, now, message):
-        words = message.decode(errors="replace").split("\0")
-        values = dict(word.split("=", 1) for word in words[1:] if "=" in word)
-        if values.get("SUBSYSTEM") == "block" and values["ACTION"] == "remove":
-            threading.Thread(target=self._wait_missing, daemon=True).start()
-        if values.get("SUBSYSTEM") == "block":
-            self.records.append({
-                "at": now, "source": "kernel", "what": values["ACTION"],
-                "name": values["DEVPATH"].rpartition("/")[2],
-                "media_change": values.get("DISK_MEDIA_CHANGE") == "1"})
-
-    def _wait_missing(self):
-        """Looks at the listing until nothing is there any more."""
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(49))
-        end = time.monotonic() + 60
-        while time.monotonic() < end and os.listdir(self.directory):
-            time.sleep(0.001)
-        self.records.append({"at": time.monotonic(), "source": "listing", "what": "empty",
-                             "name": ""})
-
-    def _view(self, now, data):
-        while data:
-            _, mask, _, length = struct.unpack_from("iIII", data)
-            name = data[16:16 + length].rstrip(b"\0").decode(errors="replace")
-            what = "appeared" if mask & IN_CREATE else "gone"
-            self.records.append({"at": now, "source": "view", "what": what, "name": name})
-            data = data[16 + length:]
-
-    def take(self):
-        taken, self.records = self.records, []
-        return taken
+            first = {one[1:]: one.at for one in reversed(self.records)}
+            if all(one in first for one in wanted):
+                return [first[one] for one in wanted]
+            if not self._read(max(0, end - time.monotonic())):
+                raise AssertionError(f"not within {deadline_s} s: {wanted}, but {self.records}")
 
     def stop(self):
-        os.write(self.end, b"x")
-        self.thread.join()
-        for descriptor in (self.inotify, self.ending, self.end):
-            os.close(descriptor)
-        self.uevents.close()
+        assert self.process.poll() is None, "the observer has ended"
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()

@@ -1,0 +1,70 @@
+"""
+Which calls of the jobs were in the kernel when a device went, and when they came back: by the
+kernel's own trace points. Calls that wait for something else than a file are left out.
+"""
+
+import collections
+import contextlib
+import os
+import re
+
+TRACING = "/sys/kernel/tracing"
+EVENTS = ("raw_syscalls/sys_enter", "raw_syscalls/sys_exit", "signal/signal_deliver")
+WAITING = {7, 13, 14, 23, 34, 35, 61, 202, 230, 232, 247, 270, 271, 281}
+"""poll, rt_sig*, select, pause, nanosleep, wait4, futex, epoll_wait, waitid, ... of x86_64"""
+SIGBUS = 7
+LINE = re.compile(r"-(\d+) +\[\d+\] \S+ +(\d+)\.(\d{6}): (\w+): (.*)")
+
+Returned = collections.namedtuple("Returned", "pid what at")
+
+
+class Trace:
+    """What traced processes do, and those that they start."""
+
+    def __init__(self):
+        if not os.path.exists(f"{TRACING}/trace"):
+            os.system(f"mount -t tracefs none {TRACING}")
+        self.directory = f"{TRACING}/instances/calls"
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self.directory)
+        for name, value in (("tracing_on", "0"), ("trace_clock", "mono"),
+                            ("buffer_size_kb", "4096"), ("options/event-fork", "1")):
+            self._write(name, value)
+
+    def _write(self, name, value):
+        with open(f"{self.directory}/{name}", "w", encoding="ascii") as file:
+            file.write(value)
+
+    def start(self, pids):
+        self._write("trace", "")
+        self._write("set_event_pid", " ".join(map(str, pids)))
+        for event in EVENTS:
+            self._write(f"events/{event}/enable", "1")
+        self._write("tracing_on", "1")
+
+    def stop(self):
+        self._write("tracing_on", "0")
+        for event in EVENTS:
+            self._write(f"events/{event}/enable", "0")
+        with open(f"{self.directory}/trace", encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+
+def returned(text, moment):
+    """Calls that were running at a moment, in microseconds, and when they returned; a page that
+    could not be had is a call, too."""
+    inside, found = {}, []
+    for line in text.splitlines():
+        match = LINE.search(line)
+        if not match:
+            continue
+        pid, at, event, rest = int(match[1]), int(match[2] + match[3]), match[4], match[5]
+        number = int(rest.split()[1]) if event != "signal_deliver" else None
+        if event == "sys_enter":
+            inside[pid] = at
+        elif event == "sys_exit":
+            if inside.pop(pid, 0) <= moment < at and number not in WAITING:
+                found.append(Returned(pid, number, at))
+        elif f"sig={SIGBUS} " in rest and at > moment:
+            found.append(Returned(pid, "SIGBUS", at))
+    return found
