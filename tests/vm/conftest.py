@@ -23,9 +23,17 @@ def pytest_addoption(parser):
                     help="Debian suites whose kernels are booted")
     group.addoption("--rounds", metavar="N", type=int, default=1,
                     help="how often what depends on the moment is repeated")
+    group.addoption("--sticks", metavar="N", type=int, default=3,
+                    help="how many are in use at a time where several can be")
+    group.addoption("--icount", metavar="SHIFT", type=int,
+                    help="the guest's time is that of a processor that does an instruction in "
+                         "2**SHIFT ns")
 
 
 def pytest_configure(config):
+    # Once: pytest takes a parameter that is equal, but not the same, for another one, and would
+    # boot again.
+    config.option.kernels = config.option.kernels.split(",")
     if config.option.collectonly:
         return
     if not config.option.hotplugfs:
@@ -35,7 +43,7 @@ def pytest_configure(config):
 
 def pytest_generate_tests(metafunc):
     if "machine" in metafunc.fixturenames:
-        suites = metafunc.config.option.kernels.split(",")
+        suites = metafunc.config.option.kernels
         metafunc.parametrize("machine", suites, indirect=True, scope="session")
 
 
@@ -49,7 +57,8 @@ def session_directory():
 class Running:
     """The machine of the kernel that the tests are at; one that hangs is replaced."""
 
-    def __init__(self, suite, directory):
+    def __init__(self, suite, directory, icount):
+        self.icount = icount
         self.kernel = Kernel(os.path.join(TOP, "build-vm"), suite)
         self.directory = directory
         self.machine = None
@@ -59,7 +68,7 @@ class Running:
             self.stop()
         if not self.machine:
             directory = tempfile.mkdtemp(dir=self.directory)
-            self.machine = Machine(self.kernel, directory)
+            self.machine = Machine(self.kernel, directory, icount=self.icount)
             print(f"\nLinux {self.machine.release}: up after {self.machine.boot_s:.1f} s")
         return self.machine
 
@@ -71,7 +80,7 @@ class Running:
 
 @pytest.fixture(scope="session")
 def machine(request, session_directory):
-    running = Running(request.param, session_directory)
+    running = Running(request.param, session_directory, request.config.option.icount)
     yield running
     running.stop()
 
@@ -91,14 +100,14 @@ def vm(machine):
 
 @pytest.fixture
 def stick(vm, session_directory):
-    """stick(fstype, label, table=, bus=): a stick, not yet plugged."""
+    """stick(fstype, label, table=, bus=, hub=): a stick, not yet plugged."""
     made = []
 
-    def factory(fstype, label, table=None, bus="bot", size=None):
+    def factory(fstype, label, table=None, bus="bot", size=None, hub=None, others=()):
         if images.tool_missing(fstype):
             pytest.skip(f"no {images.TOOLS[fstype]} to make {fstype}")
-        image = images.Image(session_directory, fstype, label, table, size)
-        made.append(Stick(vm, f"stick{os.urandom(4).hex()}", image, bus))
+        image = images.Image(session_directory, fstype, label, table, size, others)
+        made.append(Stick(vm, f"stick{os.urandom(4).hex()}", image, bus, hub))
         return made[-1]
 
     yield factory
@@ -107,17 +116,19 @@ def stick(vm, session_directory):
 
 
 class Stick:
-    def __init__(self, vm, name, image, bus):
-        self.vm, self.name, self.image, self.bus = vm, name, image, bus
+    """hub: None, or behind a hub: which of the two is pulled first, "hub" or "stick"."""
+
+    def __init__(self, vm, name, image, bus, hub):
+        self.vm, self.name, self.image, self.bus, self.hub = vm, name, image, bus, hub
         self.plugged = False
 
     def plug(self):
-        self.vm.plug(self.name, self.image.path, self.bus)
+        self.vm.plug(self.name, self.image.path, self.bus, bool(self.hub))
         self.plugged = True
         return self
 
     def pull(self):
-        self.vm.pull(self.name)
+        self.vm.pull(self.name, self.hub)
         self.plugged = False
         return self
 

@@ -5,66 +5,170 @@ import random
 
 import pytest
 
-from test_media import need_filesystem
-from vm.images import MIB
+from figures import record
+from test_media import has_filesystem
+from vm.images import FORMATS, MIB
 
-FSTYPES = ("vfat", "exfat", "ntfs", "ext4", "btrfs", "xfs", "f2fs")
-MIX = {
+WRITERS = {
     "cp": "while cp -r {0}/tree {0}/copy$((i++)); do :; done",
     "fio": "exec fio --name=pulled --directory={0} --size=24m --rw=randrw --bs=16k --fsync=64"
            " --time_based --runtime=600 --ioengine=psync --output-format=terse",
     "mmap": "exec fio --name=mapped --directory={0} --size=8m --rw=randwrite --bs=4k"
             " --time_based --runtime=600 --ioengine=mmap --output-format=terse",
+}
+READERS = {
+    "cp": "while cp -r {0}/tree /dev/shm/{0} && rm -r /dev/shm/{0}; do :; done",
+    "fio": "while fio --name=read --filename={0}/tree/1 --readonly --rw=randread --bs=16k"
+           " --ioengine=psync --output-format=terse; do :; done",
+    "mmap": "while fio --name=mapped --filename={0}/tree/2 --readonly --rw=randread --bs=4k"
+            " --ioengine=mmap --output-format=terse; do :; done",
+}
+LOOKERS = {
     "ls": "while ls -R {0} >/dev/null; do :; done",
     "shell": "cd {0} && while ls >/dev/null && test . -ef $PWD; do sleep 0.05; done",
 }
+BESIDE = "while date >{0}/date && ls -R {0} >/dev/null; do :; done"
 """Each goes on until something fails."""
 
 NOT_WRITTEN = "written data could not be put on the disk"
-NOT_DETACHED = "could not be detached"
-SIZE = 1 * MIB
+SIZE = MIB
+ROOM = {"iso9660": None, "udf": None, "xfs": 600 * MIB}
 
 
-def prepare(vm):
-    """A tree to copy, and a file that must never be lost."""
-    vm.call("shell", 'cd "$(ls -d /run/vm/daemon*/media/STICK)" && mkdir tree && '
-            "for i in 1 2 3 4; do head -c 2M /dev/urandom >tree/$i; done")
-    vm.call("write_durably", "STICK/kept", SIZE, 1)
+def choose(moments, fstype):
+    """What kind of a stick it is, and how it is plugged. Partitions behind the one that all goes on
+    in are written, too."""
+    label = fstype.upper()
+    tables = (None, "dos", "gpt") if FORMATS[fstype].writable else (None,)
+    shape = {"table": moments.choice(tables), "hub": moments.choice((None, None, "hub", "stick"))}
+    shape["bus"] = "bot" if shape["hub"] else moments.choice(("bot", "uas"))
+    others = (("vfat", f"{label}2"), ("ext4", f"{label}3"))
+    shape["others"] = others[:moments.randrange(3)] if shape["table"] else ()
+    return shape
+
+
+def groups(moments, vm, number):
+    """All filesystems that this kernel has, as many together as that."""
+    fstypes = [fstype for fstype in FORMATS if has_filesystem(vm, fstype)]
+    moments.shuffle(fstypes)
+    return [fstypes[start:start + number] for start in range(0, len(fstypes), number)]
+
+
+class Used:
+    """A stick on which everything goes on at once."""
+
+    def __init__(self, vm, stick, moments, fstype):
+        self.vm, self.fstype, self.label = vm, fstype, fstype.upper()
+        self.shape = choose(moments, fstype)
+        self.disk = stick(fstype, self.label, size=ROOM.get(fstype, 300 * MIB), **self.shape)
+        self.writable = self.disk.image.format.writable
+        self.jobs = []
+
+    def fill(self):
+        """What the view only reads is written to by the kernel's own mount of it."""
+        if self.writable or self.disk.image.format.full:
+            return
+        self.disk.plug()
+        self.vm.call("fill_natively", self.label, self.fstype)
+        self.disk.pull()
+
+    def prepare(self):
+        """A tree to copy, and two files that must never be lost."""
+        if not self.writable:
+            return
+        self.vm.call("shell", f"cd /run/vm/daemon*/media/{self.label} && mkdir tree && "
+                     "for i in 1 2 3 4; do head -c 256k /dev/urandom >tree/$i; done")
+        self.vm.call("write_pattern", f"{self.label}/settled", SIZE, 2)
+        self.vm.call("wait_state", self.label, "clean")
+        self.vm.call("write_durably", f"{self.label}/kept", SIZE, 1)
+
+    def work(self):
+        mix = {**(WRITERS if self.writable else READERS), **LOOKERS}
+        commands = [work.format(self.label) for work in mix.values()]
+        commands += [BESIDE.format(label) for label in self.disk.image.labels[1:]]
+        self.jobs = [self.vm.call("start_job", command) for command in commands]
+
+    def pull(self):
+        """
+        Returns, from the kernel's event on: until the names were not listed any more, until inotify
+        told, until the last call that was under way returned, until the last program ended.
+        """
+        vm = self.vm
+        vm.call("watch_going", self.disk.image.labels, self.jobs)
+        self.disk.pull()
+        gone = vm.call("wait_gone").values()
+        ended = vm.call("wait_jobs", self.jobs)
+        told = min(times[0] for times in gone)
+        calls = [at - told for _, _, at in vm.call("calls_returned", told)]
+        return {"listed_ms": max(listed - event for event, listed, _ in gone) / 1000,
+                "watcher_ms": max(seen - event for event, _, seen in gone) / 1000,
+                "call_ms": max(calls, default=0) / 1000, "calls": len(calls),
+                "program_ms": (ended - told) / 1000}
+
+    def check(self):
+        """What had been synced, or shown clean, is there."""
+        for name, seed in (("kept", 1), ("settled", 2))[:2 if self.writable else 1]:
+            path = f"{self.label}/{name}"
+            assert self.vm.call("is_intact", path, SIZE, seed), \
+                f"{path} {self.shape} on {self.vm.release}: {self.vm.call('why', self.label)}"
+
+    def facts(self):
+        return {"kernel": self.vm.release, "kind": self.fstype, "icount": self.vm.icount,
+                **self.shape, "others": len(self.shape["others"])}
 
 
 @pytest.mark.log_errors(NOT_WRITTEN)
-@pytest.mark.parametrize("fstype", FSTYPES)
-def test_pulled_in_use(vm, stick, daemon, request, fstype):
-    """A stick is pulled while everything goes on at once: its name goes, every call returns, no
-    process stays, it is back under its name when it is plugged again, with all that was synced."""
-    need_filesystem(vm, fstype)
-    moments = random.Random(f"{os.environ.get('TEST_SEED', '1')} {fstype}")
+def test_pulled_in_use(vm, stick, daemon, request):
+    """Sticks are pulled while everything goes on at once on them: their names go, every call
+    returns, no process stays, what goes on on other sticks goes on; they are back under their names
+    when they are plugged again, with all that was synced or shown clean."""
+    moments = random.Random(f"{os.environ.get('TEST_SEED', '1')} {vm.release}")
     daemon()
-    for number in range(request.config.option.rounds):
-        disk = stick(fstype, "STICK", moments.choice((None, "dos", "gpt")),
-                     size=600 * MIB if fstype == "xfs" else 300 * MIB)
-        disk.plug()
-        vm.call("wait_names", "STICK")
-        prepare(vm)
-        for work in MIX.values():
-            vm.call("start_job", work.format("STICK"))
-        vm.call("shell", f"sleep {moments.uniform(0.5, 4):.2f}")
+    failed = []
+    for _ in range(request.config.option.rounds):
+        for fstypes in groups(moments, vm, request.config.option.sticks):
+            used = [Used(vm, stick, moments, fstype) for fstype in fstypes]
+            try:
+                use_and_pull(vm, moments, used)
+            except AssertionError as error:  # the others are pulled nevertheless
+                failed.append(error)
+                print(f"\nFAILED: {error}")
+                give_up(vm, used)
+    assert not failed, f"{len(failed)} failed, the first: {failed[0]}"
+
+
+def use_and_pull(vm, moments, used):
+    labels = [label for one in used for label in one.disk.image.labels]
+    for one in used:
+        one.fill()
+    vm.call("wait_names")
+    plug(vm, used, labels)
+    for act in (Used.prepare, Used.work):
+        for one in used:
+            act(one)
+    vm.call("shell", f"sleep {moments.uniform(0.2, 2 if vm.icount is None else 0.5):.2f}")
+    times = []
+    for one in used:
         assert vm.call("jobs_ended") == []
-        pull_and_time(vm, disk, number)
-        vm.call("wait_nothing_blocked")
-        disk.plug()
-        vm.call("wait_names", "STICK")
-        assert vm.call("is_intact", "STICK/kept", SIZE, 1), f"round {number}"
-        disk.pull()
-        vm.call("wait_names")
+        times.append(one.pull())
+        print(f"\n{one.facts()}: {times[-1]}", end="")
+    vm.call("wait_nothing_blocked")
+    plug(vm, used, labels)
+    for one, seen in zip(used, times):
+        one.check()
+        one.disk.remove()
+        record("pulled in use", **one.facts(), together=len(used), **seen)
+    vm.call("wait_names")
 
 
-def pull_and_time(vm, disk, number):
-    """Nothing is expected of the times, on a processor that is emulated."""
-    vm.call("records")
-    disk.pull()
-    told, unlisted, gone = vm.call("wait_gone")
-    ended = vm.call("wait_jobs")
-    print(f"\n{vm.release} {disk.image.fstype} {number}: from the kernel's event the name was listed "
-          f"for {(unlisted - told) * 1000:.0f} ms, inotify told after {(gone - told) * 1000:.0f} ms, "
-          f"the last call returned after {(ended - told) * 1000:.0f} ms", end="")
+def give_up(vm, used):
+    vm.call("end_jobs")
+    for one in used:
+        one.disk.remove()
+    vm.call("wait_names")
+
+
+def plug(vm, used, labels):
+    for one in used:
+        one.disk.plug()
+    vm.call("wait_names", *labels)

@@ -32,7 +32,7 @@ class CutMachine(Machine):
                      file=f"{name}-{part}-file")
         self.qmp("blockdev-add", node_name=name, driver="blklogwrites", file=f"{name}-image",
                  log=f"{name}-log", log_sector_size=writelog.SECTOR)
-        self.attach(name, bus, removable=True, serial=name)
+        self.attach(name, bus)
 
     def cut(self):
         """No warning, and nothing that QEMU itself would write at its end."""
