@@ -11,17 +11,15 @@ from vm.images import FORMATS, MIB
 
 WRITERS = {
     "cp": "while cp -r {0}/tree {0}/copy$((i++)); do :; done",
-    "fio": "exec fio --name=pulled --directory={0} --size=24m --rw=randrw --bs=16k --fsync=64"
-           " --time_based --runtime=600 --ioengine=psync --output-format=terse",
-    "mmap": "exec fio --name=mapped --directory={0} --size=8m --rw=randwrite --bs=4k"
-            " --time_based --runtime=600 --ioengine=mmap --output-format=terse",
+    "fio and mmap": "exec fio --directory={0} --time_based --runtime=600 --output-format=terse"
+                    " --name=pulled --size=24m --rw=randrw --bs=16k --fsync=64 --ioengine=psync"
+                    " --name=mapped --size=8m --rw=randwrite --bs=4k --ioengine=mmap",
 }
 READERS = {
     "cp": "while cp -r {0}/tree /dev/shm/{0} && rm -r /dev/shm/{0}; do :; done",
-    "fio": "while fio --name=read --filename={0}/tree/1 --readonly --rw=randread --bs=16k"
-           " --ioengine=psync --output-format=terse; do :; done",
-    "mmap": "while fio --name=mapped --filename={0}/tree/2 --readonly --rw=randread --bs=4k"
-            " --ioengine=mmap --output-format=terse; do :; done",
+    "fio and mmap": "while fio --readonly --rw=randread --output-format=terse"
+                    " --name=read --filename={0}/tree/1 --bs=16k --ioengine=psync"
+                    " --name=mapped --filename={0}/tree/2 --bs=4k --ioengine=mmap; do :; done",
 }
 LOOKERS = {
     "ls": "while ls -R {0} >/dev/null; do :; done",

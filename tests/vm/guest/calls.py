@@ -30,6 +30,8 @@ class Trace:
         for name, value in (("tracing_on", "0"), ("trace_clock", "mono"),
                             ("buffer_size_kb", "4096"), ("options/event-fork", "1")):
             self._write(name, value)
+        for event in EVENTS:  # which takes long
+            self._write(f"events/{event}/enable", "1")
 
     def _write(self, name, value):
         with open(f"{self.directory}/{name}", "w", encoding="ascii") as file:
@@ -38,14 +40,10 @@ class Trace:
     def start(self, pids):
         self._write("trace", "")
         self._write("set_event_pid", " ".join(map(str, pids)))
-        for event in EVENTS:
-            self._write(f"events/{event}/enable", "1")
         self._write("tracing_on", "1")
 
     def stop(self):
         self._write("tracing_on", "0")
-        for event in EVENTS:
-            self._write(f"events/{event}/enable", "0")
         with open(f"{self.directory}/trace", encoding="utf-8", errors="replace") as file:
             return file.read()
 
