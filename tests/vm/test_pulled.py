@@ -89,7 +89,8 @@ class Used:
     def pull(self):
         """
         Returns, from the kernel's event on: until the names were not listed any more, until inotify
-        told, until the last call that was under way returned, until the last program ended.
+        told, until the last call that was under way returned, how long the longest of all calls
+        took, until the last program ended.
         """
         vm = self.vm
         vm.call("watch_going", self.disk.image.labels, self.jobs)
@@ -97,10 +98,11 @@ class Used:
         gone = vm.call("wait_gone").values()
         ended = vm.call("wait_jobs", self.jobs)
         told = min(times[0] for times in gone)
-        calls = [at - told for _, _, at in vm.call("calls_returned", told)]
+        calls, longest = vm.call("calls_returned", told)
         return {"listed_ms": max(listed - event for event, listed, _ in gone) / 1000,
                 "watcher_ms": max(seen - event for event, _, seen in gone) / 1000,
                 "call_ms": max(calls, default=0) / 1000, "calls": len(calls),
+                "longest_ms": longest[0] / 1000, "longest": longest,
                 "program_ms": (ended - told) / 1000}
 
     def check(self):

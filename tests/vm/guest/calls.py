@@ -3,7 +3,6 @@ Which calls of the jobs were in the kernel when a device went, and when they cam
 kernel's own trace points. Calls that wait for something else than a file are left out.
 """
 
-import collections
 import contextlib
 import os
 import re
@@ -14,9 +13,6 @@ WAITING = {7, 13, 14, 23, 34, 35, 61, 202, 230, 232, 247, 270, 271, 281}
 """poll, rt_sig*, select, pause, nanosleep, wait4, futex, epoll_wait, waitid, ... of x86_64"""
 SIGBUS = 7
 LINE = re.compile(r"-(\d+) +\[\d+\] \S+ +(\d+)\.(\d{6}): (\w+): (.*)")
-
-Returned = collections.namedtuple("Returned", "pid what at")
-
 
 class Trace:
     """What traced processes do, and those that they start."""
@@ -48,21 +44,32 @@ class Trace:
             return file.read()
 
 
-def returned(text, moment):
-    """Calls that were running at a moment, in microseconds, and when they returned; a page that
-    could not be had is a call, too."""
-    inside, found = {}, []
+def events(text):
+    """Of a trace: process, time in microseconds, event, the rest of the line."""
     for line in text.splitlines():
         match = LINE.search(line)
-        if not match:
-            continue
-        pid, at, event, rest = int(match[1]), int(match[2] + match[3]), match[4], match[5]
+        if match:
+            yield int(match[1]), int(match[2] + match[3]), match[4], match[5]
+
+
+def returned(text, moment):
+    """
+    From a moment on, in microseconds: how long after it those calls that were running then
+    returned, and the longest that any call took, with its process and number. A page that could
+    not be had, and ended its process, is a call, too.
+    """
+    inside, running, longest = {}, [], (0, 0, 0)
+    for pid, at, event, rest in events(text):
         number = int(rest.split()[1]) if event != "signal_deliver" else None
         if event == "sys_enter":
             inside[pid] = at
+        elif at <= moment or number in WAITING:
+            inside.pop(pid, None)
         elif event == "sys_exit":
-            if inside.pop(pid, 0) <= moment < at and number not in WAITING:
-                found.append(Returned(pid, number, at))
-        elif f"sig={SIGBUS} " in rest and at > moment:
-            found.append(Returned(pid, "SIGBUS", at))
-    return found
+            began = inside.pop(pid, 0)
+            longest = max(longest, (at - max(began, moment), pid, number))
+            if began <= moment:
+                running.append(at - moment)
+        elif f"sig={SIGBUS} " in rest:
+            running.append(at - moment)
+    return running, longest

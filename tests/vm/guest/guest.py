@@ -139,8 +139,8 @@ class Guest:
         return {name: times[3 * number:3 * number + 3] for number, name in enumerate(self.going)}
 
     def calls_returned(self, moment):
-        """Of the calls that ran at that moment: when they returned. The jobs have ended."""
-        return [tuple(one) for one in returned(self.trace.stop(), moment)]
+        """See there. The jobs have ended."""
+        return returned(self.trace.stop(), moment)
 
     # Files in the view.
 
