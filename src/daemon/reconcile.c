@@ -240,12 +240,21 @@ static void gone(struct broker *b, struct medium *m)
 	removal_start(b, m);
 }
 
+/* What is known may be of a medium that is removed: its device may still be there. */
+static int read_device(struct broker *b, const char *kname, struct blockdev *ret_dev)
+{
+	registry_for_each (m, &b->registry)
+		if (streq(m->dev.kname, kname))
+			return blockdev_read_again(b->sysfs_fd, &m->dev, ret_dev);
+	return blockdev_read(b->sysfs_fd, kname, ret_dev);
+}
+
 /* Returns the device's medium, or NULL when it is gone. */
 static struct medium *update(struct broker *b, const char *kname)
 {
 	struct medium *m = registry_find_device(&b->registry, kname);
 	struct blockdev dev;
-	int r = blockdev_read(b->sysfs_fd, kname, &dev);
+	int r = read_device(b, kname, &dev);
 
 	if (m && r < 0) {
 		gone(b, m);
@@ -329,7 +338,7 @@ void reconcile_all(struct broker *b, enum reconcile_mode mode)
 		struct blockdev dev;
 
 		if (m->state != MEDIUM_REMOVED &&
-		    blockdev_read(b->sysfs_fd, m->dev.kname, &dev) < 0)
+		    blockdev_read_again(b->sysfs_fd, &m->dev, &dev) < 0)
 			gone(b, m);
 	}
 	r = blockdev_each(b->sysfs_fd, rescan_device, &rescan);
@@ -350,7 +359,7 @@ static bool changed_by_open(struct broker *b, struct medium *m)
 {
 	struct blockdev dev;
 
-	if (m->dev.drive[0] == '\0' || blockdev_read(b->sysfs_fd, m->dev.kname, &dev) < 0)
+	if (m->dev.drive[0] == '\0' || blockdev_read_again(b->sysfs_fd, &m->dev, &dev) < 0)
 		return false;
 	if (!medium_same_device(&m->dev, &dev))
 		return true;

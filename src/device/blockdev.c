@@ -111,7 +111,36 @@ static void read_drive(int sysfs_fd, const char *dir, struct blockdev *dev)
 		sysfs_read_link(sysfs_fd, dir, "device", dev->drive, sizeof(dev->drive));
 }
 
-static int read_disk(int sysfs_fd, const char *dir, struct blockdev *dev)
+static uint64_t inode_of(int sysfs_fd, const char *dir)
+{
+	struct stat st;
+
+	return fstatat(sysfs_fd, dir, &st, 0) < 0 ? 0 : st.st_ino;
+}
+
+/* Not for loop devices and the like: the file behind one is not the same for ever. */
+static bool same_hardware(const struct blockdev *known, const struct blockdev *dev)
+{
+	return known && known->bus == BLOCKDEV_BUS_USB && known->inode != 0 &&
+	       known->inode == dev->inode && known->partno == dev->partno;
+}
+
+static void read_hardware(int sysfs_fd, const char *dir, const struct blockdev *known,
+			  struct blockdev *dev)
+{
+	dev->inode = inode_of(sysfs_fd, dir);
+	if (!same_hardware(known, dev)) {
+		blockdev_read_hardware(sysfs_fd, dir, dev);
+		return;
+	}
+	dev->bus = known->bus;
+	(void)STR_COPY(dev->vendor, known->vendor);
+	(void)STR_COPY(dev->model, known->model);
+	(void)STR_COPY(dev->hwid, known->hwid);
+}
+
+static int read_disk(int sysfs_fd, const char *dir, const struct blockdev *known,
+		     struct blockdev *dev)
 {
 	const char *base = strrchr(dir, '/');
 	int r = read_devnum(sysfs_fd, dir, &dev->disk_devnum);
@@ -128,7 +157,7 @@ static int read_disk(int sysfs_fd, const char *dir, struct blockdev *dev)
 	read_drive(sysfs_fd, dir, dev);
 	if (dev->partno == 0)
 		dev->has_partitions = dir_has(sysfs_fd, dir, ".", "partition");
-	blockdev_read_hardware(sysfs_fd, dir, dev);
+	read_hardware(sysfs_fd, dir, known, dev);
 	return 0;
 }
 
@@ -146,7 +175,8 @@ int blockdev_open(bool *ret_sysfs)
 	return proc < 0 ? -errno : proc;
 }
 
-int blockdev_read(int sysfs_fd, const char *kname, struct blockdev *ret_dev)
+static int read_device(int sysfs_fd, const char *kname, const struct blockdev *known,
+		       struct blockdev *ret_dev)
 {
 	struct blockdev dev = {0};
 	char dir[PATH_MAX];
@@ -169,10 +199,20 @@ int blockdev_read(int sysfs_fd, const char *kname, struct blockdev *ret_dev)
 	dev.has_holders = dir_has(sysfs_fd, dir, "holders", NULL);
 	if (dev.partno != 0 && !sysfs_parent(dir))
 		return -ENODEV;
-	r = read_disk(sysfs_fd, dir, &dev);
+	r = read_disk(sysfs_fd, dir, known, &dev);
 	if (r == 0)
 		*ret_dev = dev;
 	return r;
+}
+
+int blockdev_read(int sysfs_fd, const char *kname, struct blockdev *ret_dev)
+{
+	return read_device(sysfs_fd, kname, NULL, ret_dev);
+}
+
+int blockdev_read_again(int sysfs_fd, const struct blockdev *known, struct blockdev *ret_dev)
+{
+	return read_device(sysfs_fd, known->kname, known, ret_dev);
 }
 
 int blockdev_each(int sysfs_fd, int (*fn)(const char *kname, void *data), void *data)

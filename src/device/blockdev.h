@@ -29,6 +29,7 @@ struct blockdev {
 	uint64_t size_bytes; /* 0: no medium */
 	uint64_t diskseq;    /* of the whole disk; 0: this kernel has none */
 	enum blockdev_bus bus;
+	uint64_t inode; /* of the whole disk's directory in sysfs: another one for each device */
 	bool removable; /* of the whole disk: its medium can change under it */
 	/*
 	 * SCSI address (host:channel:target:lun) of a drive that tells when its medium was
@@ -61,11 +62,17 @@ int blockdev_open(bool *ret_sysfs);
 
 /*
  * Reads the facts of one device. kname must be a plain file name. The serial of a USB device
- * waits for that device's kernel lock, which a reset in progress holds: do not read devices again
- * that are known already.
+ * waits for that device's kernel lock, which a reset in progress holds, and the kernel while it
+ * takes the device apart: what is known already is to be read by blockdev_read_again().
  * Returns 0, -ENODEV when there is no such device (any more), -EINVAL for a bad name, or -errno.
  */
 int blockdev_read(int sysfs_fd, const char *kname, struct blockdev *ret_dev);
+
+/*
+ * The same for a device that has been read before, which waits for nothing: of the same piece of
+ * hardware, what cannot have changed is taken from known. ret_dev may be known.
+ */
+int blockdev_read_again(int sysfs_fd, const struct blockdev *known, struct blockdev *ret_dev);
 
 /* Calls fn for each kname of class/block (disks and partitions) until it returns not 0. */
 int blockdev_each(int sysfs_fd, int (*fn)(const char *kname, void *data), void *data);

@@ -184,6 +184,46 @@ static void names_hardware_without_a_serial(void **state)
 	assert_string_equal(dev.hwid, "00A1+t10.Generic STORAGE DEVICE");
 }
 
+/* As in the kernel, where the serial has to wait until the stick that is pulled is gone. */
+static void asks_known_hardware_nothing(void **state)
+{
+	static const char serial[] = USB_STICK "/serial";
+	struct tree *t = *state;
+	struct blockdev dev, part;
+
+	put_usb_stick(t);
+	put(t, USB_STICK, "serial", "00A1\n");
+	assert_int_equal(blockdev_read(t->fd, "sdb", &dev), 0);
+	assert_int_equal(blockdev_read(t->fd, "sdb1", &part), 0);
+	assert_int_equal(unlinkat(t->fd, serial, 0), 0);
+	assert_int_equal(mkfifoat(t->fd, serial, 0600), 0);
+	put(t, USB_DISK, "size", "0\n");
+	put(t, USB_DISK, "diskseq", "18\n");
+	(void)alarm(20); /* opening the pipe would wait for ever */
+	assert_int_equal(blockdev_read_again(t->fd, &dev, &dev), 0);
+	assert_int_equal(blockdev_read_again(t->fd, &part, &part), 0);
+	(void)alarm(0);
+	assert_int_equal(dev.size_bytes, 0);
+	assert_int_equal(part.diskseq, 18);
+	assert_int_equal(dev.bus, BLOCKDEV_BUS_USB);
+	assert_string_equal(dev.model, "DataTraveler 3.0");
+	assert_string_equal(part.hwid, "00A1/1");
+}
+
+static void asks_new_hardware(void **state)
+{
+	struct tree *t = *state;
+	struct blockdev dev;
+
+	put_usb_stick(t);
+	put(t, USB_STICK, "serial", "00A1\n");
+	assert_int_equal(blockdev_read(t->fd, "sdb", &dev), 0);
+	put(t, USB_STICK, "serial", "00A2\n");
+	dev.inode++;
+	assert_int_equal(blockdev_read_again(t->fd, &dev, &dev), 0);
+	assert_string_equal(dev.hwid, "00A2");
+}
+
 static void reads_cards(void **state)
 {
 	static const char host[] = "devices/platform/soc/3f202000.mmc/mmc_host/mmc0/mmc0:0001";
@@ -363,6 +403,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(knows_drives_with_exchangeable_media, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(names_hardware_without_a_serial, setup, teardown),
+		cmocka_unit_test_setup_teardown(asks_known_hardware_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(asks_new_hardware, setup, teardown),
 		cmocka_unit_test_setup_teardown(reads_cards, setup, teardown),
 		cmocka_unit_test_setup_teardown(reads_virtual_devices, setup, teardown),
 		cmocka_unit_test_setup_teardown(reads_internal_disks, setup, teardown),
