@@ -164,7 +164,8 @@ static void umount_ended(const struct staging_result *result, void *data)
 
 static void start_umount(struct broker *b, struct medium *m, bool force)
 {
-	const struct staging_umount what = {.id = m->id, .force = force, .dev = &m->dev};
+	const struct staging_umount what = {
+		.id = m->id, .force = force, .dev = m->read_only ? NULL : &m->dev};
 	int r = staging_umount_start(b->staging, &what, b->config->mount_timeout_ms,
 				     force ? umount_forced : umount_ended, m, &m->job);
 
