@@ -184,8 +184,8 @@ static bool moves_much(const struct request *req)
 }
 
 /*
- * What is left of a medium that was shown by a server which died: files that are still open. They
- * hold its filesystem until they are closed, and nothing else can be done with them.
+ * Of a medium that is gone: a name that was found a moment before, or files that were open in a
+ * server which died. The latter hold its filesystem until they are closed.
  */
 static void dispatch_orphan(struct request *req, const struct op *op)
 {
@@ -193,7 +193,7 @@ static void dispatch_orphan(struct request *req, const struct op *op)
 		workers_yield(req->view);
 		op_release(req, NULL, NULL);
 	} else {
-		(void)reply_error(req, -EIO);
+		(void)reply_error(req, -ENODEV);
 	}
 }
 
