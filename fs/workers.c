@@ -85,19 +85,31 @@ static bool reader_park(struct workers *w)
 	return stay;
 }
 
-/* One thread more that tries to read. A thread that cannot be had is tried for again. */
+/* A thread that was started to read is there, or there will be none. */
+static void reader_started(struct workers *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->starting = false;
+	pthread_mutex_unlock(&w->lock);
+}
+
+/*
+ * One thread more that tries to read; one at a time, or a burst of requests would start many before
+ * the first of them reads. A thread that cannot be had is tried for again.
+ */
 static void reader_call(struct view *view)
 {
 	struct workers *w = &view->workers;
 	bool start;
 
 	pthread_mutex_lock(&w->lock);
-	start = w->parked == 0 && !w->stopped;
+	start = w->parked == 0 && !w->starting && !w->stopped;
+	w->starting |= start;
 	if (!start)
 		pthread_cond_signal(&w->work);
 	pthread_mutex_unlock(&w->lock);
-	if (start)
-		(void)thread_start(reader, view);
+	if (start && thread_start(reader, view) < 0)
+		reader_started(w);
 }
 
 void workers_yield(struct view *view)
@@ -225,12 +237,11 @@ static void *reader(void *data)
 {
 	struct view *view = data;
 	char *map = buffer_map(view);
+	int r = creds_thread_start();
 
-	int r;
-
+	reader_started(&view->workers);
 	if (map == MAP_FAILED)
 		return NULL;
-	r = creds_thread_start();
 	if (r == 0)
 		read_requests(view, map + 4096 - CHANNEL_WRITE_OFFSET);
 	else

@@ -38,6 +38,7 @@ struct workers {
 	pthread_cond_t work;  /* somebody is to read */
 	pthread_cond_t watch; /* watched has become true */
 	unsigned parked;      /* threads that wait for work */
+	bool starting;	      /* one has been started and does not read yet */
 	bool stopped;
 	void (*done)(int err, void *data);
 	void *done_data;

@@ -304,14 +304,18 @@ def test_close_of_a_shared_backing(pair):
 
 
 def test_writes_that_wait(pair):
-    """Two hundred writers."""
+    """Two hundred writers, who come at once."""
     view, bad, _ = pair
     jammed = Jammed(view, bad)
+    server = view.server_pid()
     files = [jammed.created(f"f{number}") for number in range(200)]
+    threads = []
     with jammed.jam(lambda: [os.utime(file) for file in files]) as stuck:
         for file in files:
             stuck.start(os.pwrite, file, bytes(4096), 1 << 20)
+            threads.append(processes.threads(server))
         until("many wait", lambda: stuck.waiting() > 100)
+        assert max(threads) < THREADS_MAX
         jammed.nobody_else_waits()
 
 
