@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <cap-ng.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/blkzoned.h>
 #include <linux/cdrom.h>
@@ -209,6 +210,21 @@ static int rules_add_driver(scmp_filter_ctx ctx)
 	return r;
 }
 
+static int rules_add_mounting_driver(scmp_filter_ctx ctx)
+{
+	int r = rules_add_driver(ctx);
+
+	/*
+	 * What ntfs-3g has for setuid programs ends it where it fails: to become the user that one
+	 * is, and, for which there is no right any more, to leave all groups. That is ignored.
+	 */
+	if (r == 0)
+		r = rules_add(ctx, SCMP_ACT_ALLOW, "setresuid setresgid setresuid32 setresgid32 ");
+	if (r == 0)
+		r = rules_add(ctx, SCMP_ACT_ERRNO(0), "setgroups setgroups32 ");
+	return r == 0 ? rules_add(ctx, SCMP_ACT_NOTIFY, "mount ") : r;
+}
+
 static const struct {
 	uint32_t default_action;
 	int (*rules)(scmp_filter_ctx ctx);
@@ -220,6 +236,7 @@ static const struct {
 			    ARRAY_SIZE(server_capabilities)},
 	[SANDBOX_FDSTORE] = {SCMP_ACT_KILL_PROCESS, rules_add_fdstore, NULL, 0},
 	[SANDBOX_DRIVER] = {SCMP_ACT_ERRNO(EPERM), rules_add_driver, NULL, 0},
+	[SANDBOX_MOUNTING_DRIVER] = {SCMP_ACT_ERRNO(EPERM), rules_add_mounting_driver, NULL, 0},
 };
 
 static bool capability_wanted(enum sandbox_profile profile, unsigned cap)
@@ -305,7 +322,7 @@ int sandbox_prepare(enum sandbox_profile profile)
 	_cleanup_close_ int fd = -EBADF;
 	int r;
 
-	assert(profile != SANDBOX_SERVER && profile != SANDBOX_DRIVER);
+	assert(profile == SANDBOX_PROBE || profile == SANDBOX_FDSTORE);
 	if (prepared[profile].len > 0 || !seccomp_supported())
 		return 0;
 	r = filter_make(profile, &ctx);
@@ -338,6 +355,20 @@ int sandbox_filter(enum sandbox_profile profile, bool *ret_filtered)
 	if (r == 0)
 		*ret_filtered = filtered;
 	return r;
+}
+
+int sandbox_filter_mounting(int *ret_listener)
+{
+	_cleanup_(filter_releasep) scmp_filter_ctx ctx = NULL;
+	int r = seccomp_supported() ? filter_make(SANDBOX_MOUNTING_DRIVER, &ctx) : -ENOSYS;
+
+	if (r == 0)
+		r = seccomp_load(ctx);
+	if (r < 0)
+		return r;
+	/* releasing the context may close its own */
+	*ret_listener = fcntl(seccomp_notify_fd(ctx), F_DUPFD_CLOEXEC, 0);
+	return *ret_listener < 0 ? -errno : 0;
 }
 
 int sandbox_enter(enum sandbox_profile profile, bool *ret_filtered)

@@ -20,13 +20,14 @@ enum sandbox_profile {
 	SANDBOX_SERVER,	 /* the FUSE server: file operations under the medium roots it is given */
 	SANDBOX_FDSTORE, /* hands open fds over a socket: no capability, no file */
 	SANDBOX_DRIVER,	 /* a filesystem driver that is a program of somebody else */
+	SANDBOX_MOUNTING_DRIVER, /* one whose mount(2) is told to who made it */
 };
 
 /*
  * Compiles the profile's filter now, for the children that will be forked from this process: it
- * takes about a millisecond, which each of them would spend again. Not for SANDBOX_SERVER and
- * SANDBOX_DRIVER, whose filters name the process. Once is enough. Returns 0 or -errno; without it
- * sandbox_enter() does it.
+ * takes about a millisecond, which each of them would spend again. Not for the server and drivers,
+ * whose filters name the process. Once is enough. Returns 0 or -errno; without it sandbox_enter()
+ * does it.
  */
 int sandbox_prepare(enum sandbox_profile profile);
 
@@ -45,3 +46,10 @@ int sandbox_enter(enum sandbox_profile profile, bool *ret_filtered);
  * gets EPERM outside of it, so when it mounts something. Else as sandbox_enter().
  */
 int sandbox_filter(enum sandbox_profile profile, bool *ret_filtered);
+
+/*
+ * The filter of SANDBOX_MOUNTING_DRIVER, likewise. mount(2) waits until it is answered through
+ * ret_listener (seccomp_unotify(2)), the caller's and close-on-exec; ENOSYS once nobody has that
+ * open. Returns 0, -ENOSYS without seccomp, or -errno.
+ */
+int sandbox_filter_mounting(int *ret_listener);

@@ -78,11 +78,26 @@ static void check_programs(struct doctor_finding *finding)
 			       "run the daemon in the host's user namespace for the others");
 }
 
+/* Whether a type can be mounted: by the kernel, as it is or with a module, or by a program. */
+static bool mountable(const char *fstype, const char *kernel, const char *modules)
+{
+	const struct driver *driver = driver_find(fstype);
+	const struct driver *program = program_for(fstype);
+	char path[PROGRAM_PATH_SIZE];
+
+	for (; driver; driver = driver_other(driver))
+		if (listed_in(kernel, driver->kernel_type) ||
+		    module_there(modules, driver->kernel_type))
+			return true;
+	return program && program_locate(program, path) == 0;
+}
+
 static void check_filesystems(const struct config *config, struct doctor_finding *finding)
 {
 	static char kernel[8192];
 	static char modules[1 << 20];
 	struct utsname system = {0};
+	char program[LIMIT_REASON] = "";
 	char path[200];
 	unsigned missing = 0;
 
@@ -100,12 +115,11 @@ static void check_filesystems(const struct config *config, struct doctor_finding
 		     "linux-image-amd64, not the -cloud- one)",
 		     "not in the kernel now:");
 	for (size_t i = 0; i < ARRAY_SIZE(common_types); i++) {
-		const struct driver *driver = driver_find(common_types[i]);
-		const char *type = driver ? driver->kernel_type : common_types[i];
-
-		if (listed_in(kernel, type) || module_there(modules, type))
+		if (mountable(common_types[i], kernel, modules))
 			continue;
-		doctor_found_more(finding, " %s", type);
+		doctor_found_more(finding, " %s", common_types[i]);
+		if (program_is_missing(common_types[i], program))
+			doctor_found_more(finding, " (%s)", program);
 		missing++;
 	}
 	if (!missing)

@@ -29,9 +29,16 @@ void storage_take_space(struct medium *m, const struct staging_result *result)
 /* Told once: programs that look again and again would fill the log. */
 static void mount_failed(struct broker *b, struct medium *m, int err, const char *reason)
 {
-	bool known = m->had_failed && streq(m->reason, reason);
+	char before[LIMIT_REASON];
+	char advice[LIMIT_REASON];
+	bool known;
 
-	medium_set_reason(m, "%s", *reason ? reason : strerror(-err));
+	(void)STR_COPY(before, m->reason);
+	if (err == -ENODEV && program_is_missing(m->probe.fstype, advice))
+		medium_set_reason(m, "%s, and %s", reason, advice);
+	else
+		medium_set_reason(m, "%s", *reason ? reason : strerror(-err));
+	known = m->had_failed && streq(m->reason, before);
 	medium_set_state(m, MEDIUM_FAILED);
 	m->had_failed = true;
 	visibility_update(b, m);

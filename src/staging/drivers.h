@@ -18,6 +18,9 @@ struct driver {
 	/* The rest is for drivers that are programs, see programs.h. */
 	const char *program; /* its file name; NULL: the kernel's own driver */
 	const char *package; /* of Debian */
+	const char
+		*foreground; /* the argument that keeps it there; NULL: one of the defaults does */
+	bool mounts;	     /* by itself, not by fusermount(1): see program_mount.h */
 	bool stable_inodes;  /* a file keeps its inode number */
 };
 

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
+#include "staging/program_mount.h"
 
 /* What it may write before others have their turn. */
 #define WORDS_MAX 64
@@ -17,6 +18,8 @@ static void line_ends(struct program *program)
 	if (!program->line[0])
 		return;
 	(void)STR_COPY(program->words, program->line);
+	if (!*program->first_words)
+		(void)STR_COPY(program->first_words, program->line);
 	log_debug("%s (pid %d) says: %s", program->name, (int)program->pid, QUOTE(program->words));
 }
 
@@ -61,6 +64,21 @@ static void words_come(int fd, uint32_t events, void *data)
 		close_words(program);
 }
 
+static void read_all_words(struct program *program)
+{
+	for (int i = 0; i < WORDS_MAX && program->words_fd >= 0; i++)
+		if (!read_words(program))
+			break;
+}
+
+static void has_mounted(bool read_only, void *data)
+{
+	struct program *program = data;
+
+	read_all_words(program);
+	program->read_only = read_only;
+}
+
 static void child_ended(pid_t pid, int status, void *data)
 {
 	struct program *program = data;
@@ -68,11 +86,24 @@ static void child_ended(pid_t pid, int status, void *data)
 	(void)pid;
 	program->child = NULL;
 	program->status = status;
-	for (int i = 0; i < WORDS_MAX && program->words_fd >= 0; i++)
-		if (!read_words(program))
-			break;
+	program->mount = program_mount_free(program->mount);
+	read_all_words(program);
 	close_words(program);
 	program->ended(program, program->data);
+}
+
+/* Forks, and prepares for what a driver that mounts asks then. */
+static int fork_one(struct loop *loop, const struct program_order *order, struct program *program)
+{
+	_cleanup_close_ int listener_to = -EBADF;
+	struct program_order whole = *order;
+	int r = 0;
+
+	if (order->driver->mounts)
+		r = program_mount_new(loop, order->fuse_fd, has_mounted, program, &listener_to,
+				      &program->mount);
+	whole.listener_to = listener_to;
+	return r < 0 ? r : program_fork(&whole, &program->pid, &program->words_fd);
 }
 
 int program_start(struct loop *loop, const struct program_order *order,
@@ -87,7 +118,7 @@ int program_start(struct loop *loop, const struct program_order *order,
 	*program = (struct program){
 		.name = order->driver->program, .words_fd = -EBADF, .ended = ended, .data = data};
 	list_init(&program->link);
-	r = program_fork(order, &program->pid, &program->words_fd);
+	r = fork_one(loop, order, program);
 	if (r == 0) {
 		r = loop_child_add(loop, program->pid, child_ended, program, &program->child);
 		if (r < 0) {
@@ -141,6 +172,7 @@ struct program *program_free(struct program *program)
 	if (!program)
 		return NULL;
 	loop_child_forget(program->child);
+	program_mount_free(program->mount);
 	loop_fd_remove(program->words_source);
 	close_fd(program->words_fd);
 	list_remove(&program->link);

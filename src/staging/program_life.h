@@ -11,12 +11,15 @@ struct program {
 	bool serving;	  /* for its owner: the mount was told to have succeeded */
 	const char *name;
 	pid_t pid;
-	struct loop_child *child; /* NULL: it has ended */
-	int status;		  /* then; as of wait(2) */
+	struct loop_child *child;    /* NULL: it has ended */
+	int status;		     /* then; as of wait(2) */
+	struct program_mount *mount; /* of one that mounts by itself; else NULL */
 	int words_fd;
 	struct loop_fd *words_source;
 	char words[LIMIT_REASON]; /* the last line that it has written */
 	char line[LIMIT_REASON];  /* the beginning of the next one */
+	bool read_only;		  /* it has mounted so by itself, and said why first: */
+	char first_words[LIMIT_REASON];
 	size_t line_length;
 	void (*ended)(struct program *program, void *data);
 	void *data;

@@ -29,6 +29,8 @@ static const struct {
 	{"/bin", "/bin", TREE_ATTRIBUTES, false},
 	{"/sbin", "/sbin", TREE_ATTRIBUTES, false},
 	{"/etc/ld.so.cache", "/etc/ld.so.cache", TREE_ATTRIBUTES, false},
+	{"/etc/mtab", "/etc/mtab", TREE_ATTRIBUTES, false}, /* a link: nobody writes to it */
+	{"/proc/filesystems", "/proc/filesystems", TREE_ATTRIBUTES, false},
 	{OURSELVES, HELPER, TREE_ATTRIBUTES, true},
 	{OURSELVES, HELPER "3", TREE_ATTRIBUTES, true},
 	{"/dev/null", "/dev/null", DEVICE_ATTRIBUTES, false},

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include "base/loop.h"
+#include "base/packet.h"
 #include "base/privileges.h"
 #include "base/process.h"
 #include "base/sandbox.h"
@@ -39,22 +40,34 @@ static void become(const struct program_order *order, const char *path)
 	char name[PROGRAM_PATH_SIZE];
 	char disk[] = PROGRAM_ROOT_DISK;
 	char mountpoint[] = PROGRAM_ROOT_MOUNT;
-	char foreground[] = "-f";
+	char foreground[8] = "";
 	char with[] = "-o";
 	char search[] = "PATH=" PROGRAM_ROOT_PATH;
 	char locale[] = "LC_ALL=C.UTF-8";
-	char *const argv[] = {name, disk, mountpoint, foreground, with, options, NULL};
+	char *const argv[] = {name, disk, mountpoint, with, options, foreground, NULL};
+	char *const short_argv[] = {name, disk, mountpoint, with, options, NULL};
 	char *const envp[] = {number, search, locale, NULL};
 
 	(void)STR_COPY(name, order->driver->program);
+	if (order->driver->foreground)
+		(void)STR_COPY(foreground, order->driver->foreground);
 	(void)snprintf(options, sizeof(options), "%s%s%s", order->read_only ? "ro" : "rw",
 		       *order->options ? "," : "", order->options);
 	(void)snprintf(number, sizeof(number), PROGRAM_HELPER_VARIABLE "=%d", order->fuse_fd);
-	(void)execve(path, argv, envp);
+	(void)execve(path, *foreground ? argv : short_argv, envp);
+}
+
+/* The filter of a driver that mounts, and the parent's part of it. */
+static int filter_and_tell(int listener_to)
+{
+	_cleanup_close_ int listener = -EBADF;
+	int r = sandbox_filter_mounting(&listener);
+
+	return r == 0 ? packet_send(listener_to, "", 1, listener) : r;
 }
 
 /* In this order: what changes the credentials takes the signal back. */
-static int lock_up(pid_t parent)
+static int lock_up(const struct program_order *order, pid_t parent)
 {
 	const struct identity same = {.change = false};
 	bool filtered;
@@ -64,7 +77,22 @@ static int lock_up(pid_t parent)
 		return r;
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
 		return -errno;
-	return getppid() == parent ? sandbox_filter(SANDBOX_DRIVER, &filtered) : -ESRCH;
+	if (getppid() != parent)
+		return -ESRCH;
+	return order->driver->mounts ? filter_and_tell(order->listener_to)
+				     : sandbox_filter(SANDBOX_DRIVER, &filtered);
+}
+
+/* What it needs to get its connection; that of a driver which mounts comes later. */
+static int prepare_connection(const struct program_order *order)
+{
+	int hold;
+
+	if (!order->driver->mounts)
+		return fcntl(order->fuse_fd, F_SETFD, 0) < 0 ? -errno : 0;
+	/* such a one does not keep others from its device: an fd that it inherits does */
+	hold = open(PROGRAM_ROOT_DISK, O_RDONLY | O_EXCL); /* NOLINT(android-cloexec-open) */
+	return hold < 0 ? -errno : 0;
 }
 
 static _Noreturn void child_main(const struct program_order *order, int words, pid_t parent)
@@ -72,7 +100,7 @@ static _Noreturn void child_main(const struct program_order *order, int words, p
 	static const struct rlimit no_core = {0, 0};
 	char path[PROGRAM_PATH_SIZE];
 	const char *failed = "";
-	int keep[] = {order->fuse_fd, words};
+	int keep[] = {order->driver->mounts ? order->listener_to : order->fuse_fd, words};
 	int r;
 
 	loop_signals_reset();
@@ -85,9 +113,10 @@ static _Noreturn void child_main(const struct program_order *order, int words, p
 	r = program_root_enter(order->dev_dir, order->kname, order->devnum, &failed);
 	if (r < 0)
 		give_up(order, failed, r);
-	if (fcntl(order->fuse_fd, F_SETFD, 0) < 0)
-		give_up(order, "the connection", -errno);
-	r = lock_up(parent);
+	r = prepare_connection(order);
+	if (r < 0)
+		give_up(order, r == -EBUSY ? "another holds the device" : "the connection", r);
+	r = lock_up(order, parent);
 	if (r < 0)
 		give_up(order, "the sandbox", r);
 	become(order, path);

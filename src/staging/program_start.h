@@ -12,7 +12,8 @@ struct program_order {
 	dev_t devnum;
 	const char *options; /* comma separated */
 	bool read_only;
-	int fuse_fd; /* the connection, mounted already; borrowed */
+	int fuse_fd;	 /* the connection, mounted already; borrowed */
+	int listener_to; /* of a driver that mounts: where its seccomp listener is sent; borrowed */
 };
 
 /*

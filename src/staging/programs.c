@@ -16,13 +16,28 @@
 		.fstype = (type), .kernel_type = "fuse2fs", .defaults = "fakeroot",           \
 		.allowed = "acl,noacl,norecovery,minixdf,bsddf,uid,gid", .takes_owner = true, \
 		.has_shutdown = true, .program = "fuse2fs", .package = "fuse2fs",             \
-		.stable_inodes = true                                                         \
+		.foreground = "-f", .stable_inodes = true                                     \
 	}
 
 static const struct driver programs[] = {
 	FUSE2FS("ext4"),
 	FUSE2FS("ext3"),
 	FUSE2FS("ext2"),
+	/* ntfs-3g(8). It asks nobody whether it may, unless it is given permissions or acl. */
+	{
+		.fstype = "ntfs",
+		.kernel_type = "ntfs-3g",
+		.defaults = "no_detach,big_writes,umask=022",
+		.allowed = "uid,gid,umask,fmask,dmask,compression,nocompression,hide_dot_files,"
+			   "hide_hid_files,ignore_case,windows_names,streams_interface,user_xattr,"
+			   "remove_hiberfile,recover,norecover,delay_mtime,inherit,posix_nlink",
+		.takes_owner = true,
+		.has_shutdown = true,
+		.program = "ntfs-3g",
+		.package = "ntfs-3g",
+		.mounts = true,
+		.stable_inodes = true,
+	},
 };
 
 /* Not $PATH: the program is started with what a stranger's disk says. */
@@ -67,19 +82,30 @@ static const struct driver *program_find(const char *fstype)
 	return driver && program_locate(driver, path) == 0 ? driver : NULL;
 }
 
+bool program_is_missing(const char *fstype, char text[LIMIT_REASON])
+{
+	const struct driver *known = program_for(fstype);
+
+	if (!known || program_find(fstype))
+		return false;
+	(void)snprintf(text, LIMIT_REASON, "%s is not installed (package %s)", known->program,
+		       known->package);
+	return true;
+}
+
 const struct driver *driver_here(const char *fstype, char missing[LIMIT_REASON])
 {
 	const struct driver *driver = kernel_mounts_here() ? driver_find(fstype)
 							   : program_find(fstype);
-	const struct driver *known = program_for(fstype);
+	char advice[LIMIT_REASON];
 
 	if (driver || !missing)
 		return driver;
-	if (known)
+	if (program_is_missing(fstype, advice))
 		(void)snprintf(missing, LIMIT_REASON,
 			       "no driver for %s: the kernel mounts no disks in a user namespace, "
-			       "and %s is not installed (package %s)",
-			       fstype, known->program, known->package);
+			       "and %.90s",
+			       fstype, advice);
 	else
 		(void)snprintf(missing, LIMIT_REASON, "no driver for %s%s", fstype,
 			       kernel_mounts_here() ? ""

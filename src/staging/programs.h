@@ -25,6 +25,12 @@ const struct driver *driver_next(const struct driver *driver);
 /* Whether the kernel mounts disks in our user namespace. */
 bool kernel_mounts_here(void);
 
+/*
+ * Whether a program that is not installed would be a driver for a type; then text tells its name
+ * and package.
+ */
+bool program_is_missing(const char *fstype, char text[LIMIT_REASON]);
+
 /* The program for a type, installed or not; NULL: we know of none. Pure. */
 const struct driver *program_for(const char *fstype);
 

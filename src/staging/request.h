@@ -7,7 +7,7 @@
  * A keeper may be asked by a program that was installed later: to be raised whenever something of
  * this file means something else.
  */
-#define STAGING_PROTOCOL 3
+#define STAGING_PROTOCOL 4
 
 enum staging_work {
 	STAGING_MOUNT,
@@ -32,8 +32,8 @@ struct staging_request {
 	/* the device, with MOUNT, and with UMOUNT if its cache is to be emptied then */
 	dev_t devnum;
 	char kname[LIMIT_KNAME];
+	bool read_only; /* MOUNT; CHECK: it becomes so, since the program has decided that */
 	/* the rest with MOUNT only */
-	bool read_only;
 	const struct driver *driver; /* of a program: the parent's, static */
 	char kernel_type[LIMIT_FSTYPE];
 	char options[LIMIT_OPTIONS];

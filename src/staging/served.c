@@ -166,6 +166,18 @@ static bool mounted(struct staging_job *job, struct staging_result *result)
 	return take_away(job, result);
 }
 
+/* What it has decided itself: the kernel is to say EROFS, since some programs do not. */
+static int make_read_only(struct staging_job *job, const struct program *program)
+{
+	struct staging_request check = {
+		.work = STAGING_CHECK, .id = job->id, .program = true, .read_only = true};
+
+	job->held.read_only = true;
+	(void)snprintf(job->held.reason, sizeof(job->held.reason), "read-only: %.140s",
+		       program->first_words);
+	return job_ask(job, &check, -EBADF);
+}
+
 /* The program has answered, or not: then it is to end, if it has not, and says why. */
 static bool checked(struct staging_job *job, struct staging_result *result)
 {
@@ -180,6 +192,11 @@ static bool checked(struct staging_job *job, struct staging_result *result)
 		(void)snprintf(result->reason, sizeof(result->reason), "%s: %s (%s)%s%.90s",
 			       program->name, strerror(-result->err), errno_name(-result->err),
 			       *program->words ? ": " : "", program->words);
+	}
+	if (result->err == 0 && program->read_only && !job->held.read_only) {
+		result->err = make_read_only(job, program);
+		if (result->err == 0)
+			return true;
 	}
 	if (result->err < 0)
 		return hold(job, result, program);

@@ -160,6 +160,13 @@ static void run_abandon(const struct staging_request *request, struct staging_re
 	detach(request->id, result);
 }
 
+static int make_read_only(uint32_t id)
+{
+	const unsigned long flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV;
+
+	return mount(NULL, worker_mount_point(id).text, NULL, flags, NULL) < 0 ? -errno : 0;
+}
+
 /* The first questions to a program: they wait until it serves, or fail when it has ended. */
 static void run_check(const struct staging_request *request, struct staging_result *result)
 {
@@ -172,6 +179,8 @@ static void run_check(const struct staging_request *request, struct staging_resu
 		result->err = -errno;
 	else
 		worker_space(root, result);
+	if (result->err == 0 && request->read_only)
+		result->err = make_read_only(request->id);
 }
 
 static void (*const works[])(const struct staging_request *, struct staging_result *) = {

@@ -130,13 +130,38 @@ static void test_programs(void **state)
 	assert_null(driver_next(program)); /* after a program nothing else is tried */
 }
 
+static void test_program_that_mounts(void **state)
+{
+	const struct driver *program = program_for("ntfs");
+	char got[LIMIT_OPTIONS];
+	char error[64];
+
+	(void)state;
+	assert_non_null(program);
+	assert_true(program->mounts);
+	assert_ptr_equal(driver_named("ntfs", "ntfs-3g"), program);
+	assert_string_equal(driver_named("ntfs", "ntfs3")->kernel_type, "ntfs3");
+	assert_int_equal(driver_options(program, "", &user, got, error, sizeof(error)), 0);
+	assert_string_equal(got, "no_detach,big_writes,umask=022,uid=1000,gid=100");
+	/* who may do what is the view's business, and a disk that is in use must not be forced */
+	assert_int_equal(driver_options(program, "permissions", &nobody, got, error, sizeof(error)),
+			 -EINVAL);
+	assert_int_equal(driver_options(program, "force", &nobody, got, error, sizeof(error)),
+			 -EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_find),	cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_owner),	cmocka_unit_test(test_extra_replaces_and_adds),
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_too_long),
-		cmocka_unit_test(test_other),	cmocka_unit_test(test_programs),
+		cmocka_unit_test(test_find),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_owner),
+		cmocka_unit_test(test_extra_replaces_and_adds),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_too_long),
+		cmocka_unit_test(test_other),
+		cmocka_unit_test(test_programs),
+		cmocka_unit_test(test_program_that_mounts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

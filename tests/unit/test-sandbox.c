@@ -2,10 +2,12 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <seccomp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -13,6 +15,7 @@
 #include <sys/wait.h>
 #include <cmocka.h>
 
+#include "base/packet.h"
 #include "base/sandbox.h"
 
 static int run_in(enum sandbox_profile profile, int (*fn)(void))
@@ -167,6 +170,83 @@ static void server_is_refused(void **state)
 		assert_exit(run_in(SANDBOX_SERVER, make_process), EPERM);
 }
 
+static int mount_nothing(void)
+{
+	return mount("none", "/", "tmpfs", MS_RDONLY, "fd=7") < 0 ? errno : 0;
+}
+
+/* The listener is sent through the socket. Returns what mount(2) says. */
+static int mount_and_be_told(int sock)
+{
+	int listener = -EBADF;
+	int r;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return 100;
+	r = sandbox_filter_mounting(&listener);
+	if (r == -ENOSYS)
+		return 77;
+	if (r < 0 || packet_send(sock, "", 1, listener) < 0)
+		return 101;
+	close_fd(listener);
+	close_fd(sock);
+	return mount_nothing();
+}
+
+/* Answers one call; fails with err if that is not 0. */
+static void answer_mount(int sock, int err)
+{
+	struct seccomp_notif_resp *reply = NULL;
+	struct seccomp_notif *call = NULL;
+	int listener = -EBADF;
+	char byte;
+
+	if (packet_receive(sock, &byte, 1, &listener) < 0)
+		return; /* no seccomp here: the child tells */
+	assert_int_equal(seccomp_notify_alloc(&call, &reply), 0);
+	assert_int_equal(seccomp_notify_receive(listener, call), 0);
+	assert_int_equal(call->data.nr, SCMP_SYS(mount));
+	assert_int_equal(call->data.args[3], MS_RDONLY);
+	reply->id = call->id;
+	reply->error = -err;
+	assert_int_equal(seccomp_notify_respond(listener, reply), 0);
+	seccomp_notify_free(call, reply);
+	close_fd(listener);
+}
+
+static void mount_is_told(void **state)
+{
+	static const int answers[] = {0, EPERM};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+		int status = 0;
+		int pair[2];
+		pid_t pid;
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+		pid = fork();
+		assert_true(pid >= 0);
+		if (pid == 0) {
+			close_fd(pair[0]);
+			_exit(mount_and_be_told(pair[1]));
+		}
+		close_fd(pair[1]);
+		answer_mount(pair[0], answers[i]);
+		close_fd(pair[0]);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+			skip();
+		assert_exit(status, answers[i]);
+	}
+}
+
+static void other_drivers_mount_nothing(void **state)
+{
+	(void)state;
+	assert_exit(run_in(SANDBOX_DRIVER, mount_nothing), EPERM);
+}
+
 static void signals_to_itself_arrive(void **state)
 {
 	(void)state;
@@ -204,6 +284,8 @@ int main(void)
 		cmocka_unit_test(probe_is_killed),
 		cmocka_unit_test(server_serves),
 		cmocka_unit_test(server_is_refused),
+		cmocka_unit_test(mount_is_told),
+		cmocka_unit_test(other_drivers_mount_nothing),
 		cmocka_unit_test(signals_to_itself_arrive),
 		cmocka_unit_test(keeper_of_fds_opens_nothing),
 		cmocka_unit_test(filter_is_prepared),

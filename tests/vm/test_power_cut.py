@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from test_media import has_filesystem
 from vm import images
 from vm.machine import TOP
 from vm.power import CachedDisk, CutMachine
@@ -133,8 +134,7 @@ def plug_all(power, bases, moments):
     """Returns the disks by their names in the view."""
     vm = power.vm()
     disks = {one.upper(): power.plug(bases(one), one, moments.choice(("bot", "uas")))
-             for one in FSTYPES
-             if vm.call("has_filesystem", *(images.FORMATS[one].kernel_types or (one,)))}
+             for one in FSTYPES if has_filesystem(vm, one)}
     power.wait_names(disks)
     caches = vm.call("shell", "sort -u /sys/block/sd*/queue/write_cache")[1]
     assert caches.strip() == "write back", "the kernel would flush nothing"

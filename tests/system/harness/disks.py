@@ -26,7 +26,7 @@ LOOP_CTL_REMOVE = 0x4C81
 LOOP_READ_ONLY = 1
 
 MIB = 1 << 20
-SMALLEST = {"ext4": 64 * MIB, "ext2": 16 * MIB, "xfs": 300 * MIB, "btrfs": 128 * MIB}
+SMALLEST = {"ntfs": 16 * MIB, "ext4": 64 * MIB, "ext2": 16 * MIB, "xfs": 300 * MIB, "btrfs": 128 * MIB}
 KERNEL_FILESYSTEMS = ("ext4", "xfs", "btrfs")
 
 
@@ -38,6 +38,7 @@ def mkfs_command(fstype, label, uuid):
         "xfs": ["mkfs.xfs", "-q", "-f"],
         "btrfs": ["mkfs.btrfs", "-q", "-f"],
         "vfat": ["mkfs.vfat"],
+        "ntfs": ["mkntfs", "-q", "-F", "-f"],
     }[fstype]
     if label is not None:
         command = command + ["-n" if fstype == "vfat" else "-L", label]

@@ -72,7 +72,7 @@ class UserDaemon(Daemon):
 
     def programs(self):
         """The process ids of driver programs."""
-        return [pid for pid in self.pids() if processes.name(pid) == "fuse2fs"]
+        return [pid for pid in self.pids() if processes.name(pid) in ("fuse2fs", "ntfs-3g")]
 
     def program(self):
         return until("a driver program runs", self.programs)[0]

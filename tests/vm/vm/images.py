@@ -19,17 +19,19 @@ TYPES = {"dos": {"vfat": "c", "exfat": "7", "ntfs": "7", "hfsplus": "af"}, "gpt"
 class Format:
     """
     How a filesystem is made and checked: a command, in which {label} and {image} are filled in, or a
-    function of these two. full: it is made with what is in it.
+    function of these two. full: it is made with what is in it. program: a driver where the kernel
+    has none.
     """
 
     def __init__(self, size, make, check=None, writable=True, kernel_types=None,
-                 full=False):
+                 full=False, program=None):
         self.size = size
         self.make = make
         self.check = check
         self.full = full
         self.writable = writable
         self.kernel_types = kernel_types
+        self.program = program
 
 
 def make_hfsplus(label, image):
@@ -44,7 +46,7 @@ FORMATS = {
     "vfat": Format(96 * MIB, "mkfs.vfat -F 32 -n {label} {image}", "fsck.vfat -n {image}"),
     "exfat": Format(96 * MIB, "mkfs.exfat -L {label} {image}", "fsck.exfat -n {image}"),
     "ntfs": Format(96 * MIB, "mkntfs -q -F -f -L {label} {image}", "ntfsfix -n {image}",
-                   kernel_types=("ntfs3", "ntfs")),
+                   kernel_types=("ntfs3", "ntfs"), program="ntfs-3g"),
     "ext4": Format(96 * MIB, "mkfs.ext4 -q -F -L {label} {image}", "e2fsck -f -n {image}"),
     "btrfs": Format(128 * MIB, "mkfs.btrfs -q -L {label} {image}", "btrfs check -q {image}"),
     "xfs": Format(300 * MIB, "mkfs.xfs -q -L {label} {image}", "xfs_repair -n {image}"),

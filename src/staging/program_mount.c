@@ -1,0 +1,178 @@
+#include "program_mount.h"
+
+#include <fcntl.h>
+#include <linux/seccomp.h>
+#include <seccomp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "base/packet.h"
+
+#define OPTIONS_SIZE 1024 /* more than libfuse writes */
+
+struct program_mount {
+	struct loop *loop;
+	int fd; /* the socket that the listener comes from; then the listener */
+	struct loop_fd *source;
+	int fuse_fd;
+	void (*done)(bool read_only, void *data);
+	void *data;
+};
+
+/* A string in the memory of the program, cut at OPTIONS_SIZE. */
+static int text_read(uint32_t pid, uint64_t address, char text[OPTIONS_SIZE])
+{
+	_cleanup_close_ int memory = -EBADF;
+	char path[32];
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/%u/mem", pid);
+	memory = open(path, O_RDONLY | O_CLOEXEC);
+	if (memory < 0)
+		return -errno;
+	n = pread(memory, text, OPTIONS_SIZE - 1, (off_t)address);
+	if (n < 0)
+		return -errno;
+	text[n] = '\0';
+	return 0;
+}
+
+/* The fd in the options of a FUSE mount (fuse(4)), or -EINVAL. */
+static int connection_number(char *options)
+{
+	char *rest = options;
+	char *option;
+
+	while ((option = strsep(&rest, ","))) {
+		char *end;
+		unsigned long number;
+
+		if (strncmp(option, "fd=", 3) != 0)
+			continue;
+		number = strtoul(option + 3, &end, 10);
+		return end > option + 3 && !*end && number <= INT32_MAX ? (int)number : -EINVAL;
+	}
+	return -EINVAL;
+}
+
+/* In the place of the program's own connection, which nothing is mounted on. */
+static int hand_over(const struct program_mount *mount, const struct seccomp_notif *call)
+{
+	struct seccomp_notif_addfd place = {
+		.id = call->id,
+		.flags = SECCOMP_ADDFD_FLAG_SETFD,
+		.srcfd = (uint32_t)mount->fuse_fd,
+		.newfd_flags = O_CLOEXEC,
+	};
+	char options[OPTIONS_SIZE];
+	int r = text_read(call->pid, call->data.args[4], options);
+
+	if (r == 0)
+		r = connection_number(options);
+	if (r < 0)
+		return r;
+	place.newfd = (uint32_t)r;
+	/* whose memory it was: the pid might be another process's by now */
+	if (seccomp_notify_id_valid(mount->fd, call->id) != 0)
+		return -ESRCH;
+	return ioctl(mount->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &place) < 0 ? -errno : 0;
+}
+
+static void listen_no_more(struct program_mount *mount)
+{
+	mount->source = loop_fd_remove(mount->source);
+	mount->fd = close_fd(mount->fd);
+	mount->fuse_fd = close_fd(mount->fuse_fd);
+}
+
+/* The program's call of mount(2). Returns whether it has what it needs. */
+static bool answer(struct program_mount *mount, struct seccomp_notif *call,
+		   struct seccomp_notif_resp *reply)
+{
+	int r;
+
+	if (seccomp_notify_receive(mount->fd, call) != 0)
+		return false; /* it was killed meanwhile */
+	r = hand_over(mount, call);
+	if (r < 0)
+		log_warning("a driver program cannot be given its connection: %s", errno_name(-r));
+	if (r == 0)
+		mount->done(call->data.args[3] & MS_RDONLY, mount->data);
+	*reply = (struct seccomp_notif_resp){.id = call->id, .error = r < 0 ? -EPERM : 0};
+	return seccomp_notify_respond(mount->fd, reply) == 0 && r == 0;
+}
+
+static void program_calls(int fd, uint32_t events, void *data)
+{
+	struct program_mount *mount = data;
+	struct seccomp_notif_resp *reply = NULL;
+	struct seccomp_notif *call = NULL;
+	bool done = !(events & EPOLLIN);
+
+	(void)fd;
+	if (!done && seccomp_notify_alloc(&call, &reply) == 0)
+		done = answer(mount, call, reply);
+	seccomp_notify_free(call, reply);
+	if (done)
+		listen_no_more(mount);
+}
+
+static void listener_comes(int fd, uint32_t events, void *data)
+{
+	struct program_mount *mount = data;
+	char byte;
+	int listener;
+	ssize_t n = packet_receive(fd, &byte, 1, &listener);
+
+	(void)events;
+	if (n == -EAGAIN)
+		return;
+	mount->source = loop_fd_remove(mount->source);
+	close_fd(mount->fd);
+	mount->fd = n < 0 ? -EBADF : listener;
+	if (mount->fd < 0 || loop_fd_add(mount->loop, mount->fd, EPOLLIN, program_calls, mount,
+					 &mount->source) < 0)
+		listen_no_more(mount);
+}
+
+int program_mount_new(struct loop *loop, int fuse_fd, void (*done)(bool read_only, void *data),
+		      void *data, int *ret_listener_to, struct program_mount **ret_mount)
+{
+	_cleanup_close_ int theirs = -EBADF;
+	struct program_mount *mount = calloc(1, sizeof(*mount));
+	int pair[2];
+	int r;
+
+	if (!mount)
+		return -ENOMEM;
+	*mount = (struct program_mount){.loop = loop, .fd = -EBADF, .done = done, .data = data};
+	mount->fuse_fd = fcntl(fuse_fd, F_DUPFD_CLOEXEC, 3);
+	if (mount->fuse_fd < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		r = -errno;
+		program_mount_free(mount);
+		return r;
+	}
+	mount->fd = pair[0];
+	theirs = pair[1];
+	r = loop_fd_add(loop, mount->fd, EPOLLIN, listener_comes, mount, &mount->source);
+	if (r < 0) {
+		program_mount_free(mount);
+		return r;
+	}
+	*ret_listener_to = TAKE_FD(theirs);
+	*ret_mount = mount;
+	return 0;
+}
+
+struct program_mount *program_mount_free(struct program_mount *mount)
+{
+	if (mount)
+		listen_no_more(mount);
+	free(mount);
+	return NULL;
+}
