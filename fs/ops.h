@@ -67,7 +67,6 @@ int file_use(struct request *req, struct medium *m, const struct node_info *node
 /* proxy_sync.c */
 void op_flush(struct request *req, struct medium *m, const struct node_info *node);
 void op_fsync(struct request *req, struct medium *m, const struct node_info *node);
-void op_fsyncdir(struct request *req, struct medium *m, const struct node_info *node);
 /* proxy_ioctl.c */
 void op_ioctl(struct request *req, struct medium *m, const struct node_info *node);
 /* proxy_dir.c */

@@ -19,21 +19,30 @@ static int made(const struct request *req, int result)
 	return 0;
 }
 
+/* Before a name is made: its directory, and the caller's rights. name_at: where it is. */
+static int begin(struct request *req, struct medium *m, const struct node_info *node,
+		 size_t name_at, uint32_t mask, struct place *ret_place, const char **ret_name)
+{
+	int r = request_name(req, name_at, ret_name);
+
+	if (r == 0)
+		r = resolve_dir(m, node, ret_place);
+	if (r < 0)
+		return r;
+	creds_create(req, m, mask);
+	medium_written(m);
+	return 0;
+}
+
 void op_mkdir(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_mkdir_in *in = REQUEST_BODY(req, struct fuse_mkdir_in);
 	_cleanup_place_ struct place p = PLACE_NONE;
 	const char *name;
-	int r = request_name(req, sizeof(*in), &name);
+	int r = begin(req, m, node, sizeof(*in), in ? in->umask : 0, &p, &name);
 
 	if (r == 0)
-		r = resolve_dir(m, node, &p);
-
-	if (r == 0) {
-		creds_create(req, m, in->umask);
-		medium_written(m);
 		r = made(req, mkdirat(p.fd, name, in->mode & 07777));
-	}
 	entry_reply(req, m, node, r, name, p.fd);
 }
 
@@ -42,16 +51,10 @@ void op_mknod(struct request *req, struct medium *m, const struct node_info *nod
 	const struct fuse_mknod_in *in = REQUEST_BODY(req, struct fuse_mknod_in);
 	_cleanup_place_ struct place p = PLACE_NONE;
 	const char *name;
-	int r = request_name(req, sizeof(*in), &name);
+	int r = begin(req, m, node, sizeof(*in), in ? in->umask : 0, &p, &name);
 
 	if (r == 0)
-		r = resolve_dir(m, node, &p);
-
-	if (r == 0) {
-		creds_create(req, m, in->umask);
-		medium_written(m);
 		r = made(req, mknodat(p.fd, name, in->mode, rdev_decode(in->rdev)));
-	}
 	entry_reply(req, m, node, r, name, p.fd);
 }
 
@@ -60,17 +63,11 @@ void op_symlink(struct request *req, struct medium *m, const struct node_info *n
 	_cleanup_place_ struct place p = PLACE_NONE;
 	const char *target = NULL;
 	const char *name;
-	int r = request_name(req, 0, &name);
+	int r = begin(req, m, node, 0, 0, &p, &name);
 
 	if (r == 0) {
 		target = request_text(req, strlen(name) + 1);
-		r = target ? resolve_dir(m, node, &p) : -EINVAL;
-	}
-
-	if (r == 0) {
-		creds_create(req, m, 0);
-		medium_written(m);
-		r = made(req, symlinkat(target, p.fd, name));
+		r = target ? made(req, symlinkat(target, p.fd, name)) : -EINVAL;
 	}
 	entry_reply(req, m, node, r, name, p.fd);
 }

@@ -81,6 +81,15 @@ void op_flush(struct request *req, struct medium *m, const struct node_info *nod
 	(void)reply_error(req, r);
 }
 
+static int sync_medium(struct medium *m, int fd)
+{
+	return is_program(m) ? flush_program(fd) : flush_filesystem(fd);
+}
+
+/*
+ * A file, or a directory. FUSE_SYNCFS is not sent to us, so fsync of a medium's directory stands
+ * for it.
+ */
 void op_fsync(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_fsync_in *in = REQUEST_BODY(req, struct fuse_fsync_in);
@@ -88,24 +97,12 @@ void op_fsync(struct request *req, struct medium *m, const struct node_info *nod
 	int r = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
 
 	if (r == 0) {
-		r = sync_file(m, f->fd, in->fsync_flags & FUSE_FSYNC_FDATASYNC);
-		file_put(&req->view->files, f);
-	}
-	(void)reply_error(req, r);
-}
-
-/* FUSE_SYNCFS is not sent to us, so fsync of a medium's directory stands for it. */
-void op_fsyncdir(struct request *req, struct medium *m, const struct node_info *node)
-{
-	const struct fuse_fsync_in *in = REQUEST_BODY(req, struct fuse_fsync_in);
-	struct file *f;
-	int r = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
-
-	if (r == 0) {
-		if (!(node->flags & NODE_MEDIUM_ROOT))
-			r = sync_file(m, f->fd, false);
+		if (node->flags & NODE_MEDIUM_ROOT)
+			r = sync_medium(m, f->fd);
 		else
-			r = is_program(m) ? flush_program(f->fd) : flush_filesystem(f->fd);
+			r = sync_file(m, f->fd,
+				      req->head->opcode == FUSE_FSYNC &&
+					      in->fsync_flags & FUSE_FSYNC_FDATASYNC);
 		file_put(&req->view->files, f);
 	}
 	(void)reply_error(req, r);

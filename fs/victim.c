@@ -1,7 +1,41 @@
 #include "victim.h"
 
 #include <fcntl.h>
+#include <sys/sysmacros.h>
 #include <time.h>
+
+static struct timespec time_of(const struct statx_timestamp *t)
+{
+	return (struct timespec){.tv_sec = t->tv_sec, .tv_nsec = t->tv_nsec};
+}
+
+/* What stat(2) would have said, by the one call that tells the time of birth, too. */
+static int stat_and_birth(int dir_fd, const char *name, struct stat *ret_st,
+			  struct timespec *ret_birth)
+{
+	struct statx sx;
+
+	if (statx(dir_fd, name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &sx) < 0)
+		return -errno;
+	*ret_st = (struct stat){
+		.st_dev = makedev(sx.stx_dev_major, sx.stx_dev_minor),
+		.st_ino = sx.stx_ino,
+		.st_mode = sx.stx_mode,
+		.st_nlink = sx.stx_nlink,
+		.st_uid = sx.stx_uid,
+		.st_gid = sx.stx_gid,
+		.st_rdev = makedev(sx.stx_rdev_major, sx.stx_rdev_minor),
+		.st_size = (off_t)sx.stx_size,
+		.st_blksize = (blksize_t)sx.stx_blksize,
+		.st_blocks = (blkcnt_t)sx.stx_blocks,
+		.st_atim = time_of(&sx.stx_atime),
+		.st_mtim = time_of(&sx.stx_mtime),
+		.st_ctim = time_of(&sx.stx_ctime),
+	};
+	if (sx.stx_mask & STATX_BTIME)
+		*ret_birth = time_of(&sx.stx_btime);
+	return 0;
+}
 
 /*
  * A plain file with one link is not held: an fd of ours would keep its blocks until the kernel's
@@ -10,12 +44,12 @@
 void victim_catch(struct medium *m, const struct node_info *dir, int dir_fd, const char *name,
 		  bool leaves, struct victim *v)
 {
-	struct statx sx;
+	struct timespec birth = {0};
 
 	*v = (struct victim){.fd = -EBADF};
 	if (nodes_find_name(&m->view->nodes, dir->index, name, &v->node) < 0)
 		return;
-	if (fstatat(dir_fd, name, &v->st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (stat_and_birth(dir_fd, name, &v->st, &birth) < 0)
 		return;
 	v->known = true;
 	v->gone = leaves && (S_ISDIR(v->st.st_mode) || v->st.st_nlink <= 1);
@@ -23,9 +57,8 @@ void victim_catch(struct medium *m, const struct node_info *dir, int dir_fd, con
 		nodes_set_flags(&m->view->nodes, v->node.index, NODE_LEAVING, 0);
 	if (!S_ISREG(v->st.st_mode) || v->st.st_nlink > 1)
 		v->fd = openat(dir_fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	else if (statx(dir_fd, name, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &sx) == 0 &&
-		 sx.stx_mask & STATX_BTIME)
-		v->birth = (struct timespec){sx.stx_btime.tv_sec, sx.stx_btime.tv_nsec};
+	else
+		v->birth = birth;
 }
 
 void victim_bury(struct medium *m, const struct node_info *dir, const char *name, struct victim *v)
