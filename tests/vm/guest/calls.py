@@ -1,6 +1,7 @@
 """
 Which calls of the jobs were in the kernel when a device went, and when they came back: by the
-kernel's own trace points. Calls that wait for something else than a file are left out.
+kernel's own trace points. Calls that wait for something else than a file are left out, as are those
+that start programs: these are read from the root, and vfork waits until they are.
 """
 
 import contextlib
@@ -9,8 +10,9 @@ import re
 
 TRACING = "/sys/kernel/tracing"
 EVENTS = ("raw_syscalls/sys_enter", "raw_syscalls/sys_exit", "signal/signal_deliver")
-WAITING = {7, 13, 14, 23, 34, 35, 61, 202, 230, 232, 247, 270, 271, 281}
-"""poll, rt_sig*, select, pause, nanosleep, wait4, futex, epoll_wait, waitid, ... of x86_64"""
+WAITING = {7, 13, 14, 23, 34, 35, 56, 57, 58, 59, 61, 202, 230, 232, 247, 270, 271, 281, 435}
+"""poll, rt_sig*, select, pause, nanosleep, clone, fork, vfork, execve, wait4, futex, epoll_wait,
+waitid, clone3, ... of x86_64"""
 SIGBUS = 7
 LINE = re.compile(r"-(\d+) +\[\d+\] \S+ +(\d+)\.(\d{6}): (\w+): (.*)")
 
