@@ -2,10 +2,10 @@
 #include "ops.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/xattr.h>
 
 #include "creds.h"
+#include "scratch.h"
 
 int file_use(struct request *req, struct medium *m, const struct node_info *node, uint64_t handle,
 	     struct file **ret_file)
@@ -53,13 +53,13 @@ static ssize_t read_all(int fd, char *buf, size_t size, off_t offset)
 	return (ssize_t)done;
 }
 
-/* Reads into a page-aligned buffer: for O_DIRECT, and where there are no pipes to be had. */
+/* For O_DIRECT, and where there are no pipes to be had. At most SCRATCH_SIZE. */
 static void read_copy(struct request *req, int fd, off_t offset, size_t size, bool direct)
 {
-	char *buf = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *buf = scratch_get();
 	ssize_t n;
 
-	if (buf == MAP_FAILED) {
+	if (!buf) {
 		(void)reply_error(req, -ENOMEM);
 		return;
 	}
@@ -70,7 +70,6 @@ static void read_copy(struct request *req, int fd, off_t offset, size_t size, bo
 		(void)reply_error(req, (int)n);
 	else
 		(void)reply_data(req, buf, (size_t)n);
-	(void)munmap(buf, size);
 }
 
 #define READ_SMALL 8192 /* up to here a copy is cheaper than the pipes' system calls */
@@ -103,7 +102,7 @@ void op_read(struct request *req, struct medium *m, const struct node_info *node
 	struct file *f;
 	int r = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
 
-	if (r == 0 && in->size > CHANNEL_MAX_WRITE) {
+	if (r == 0 && in->size > SCRATCH_SIZE) {
 		file_put(&req->view->files, f);
 		r = -EINVAL;
 	}
