@@ -81,8 +81,10 @@ struct medium {
 	struct list probe_link; /* in the queue */
 	bool probed;		/* probe holds a result */
 	struct probe_result probe;
-	bool looked_at;		       /* a drive: it was opened since its medium was exchanged */
-	struct loop_timer *udev_timer; /* not yet in udev's database */
+	struct loop_timer *probe_timer; /* until the next try of what could not be read */
+	unsigned probe_tries;		/* in vain, in a row */
+	bool looked_at;			/* a drive: it was opened since its medium was exchanged */
+	struct loop_timer *udev_timer;	/* not yet in udev's database */
 	bool udev_waited;
 
 	/* how it is shown */

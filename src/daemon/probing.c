@@ -5,7 +5,42 @@
 /* Enough to keep several slow devices from holding the others; a hub full comes in at once. */
 #define PROBES_MAX 8
 
+/*
+ * Some disks cannot be read in the first moment after they were plugged, and a bad contact comes
+ * and goes; nobody tells when it is over. So there are some tries more, over half a minute.
+ */
+#define TRIES_MAX    6
+#define FIRST_TRY_MS 500
+
 static void pump(struct broker *b);
+
+static void try_again(void *data)
+{
+	struct medium *m = data;
+
+	m->probe_timer = NULL;
+	probing_request(m->broker, m);
+}
+
+static bool may_pass(const struct probe_result *result)
+{
+	return result->outcome == PROBE_ERROR && (result->err == -EIO || result->err == -ENOMEM ||
+						  result->err == -EMFILE || result->err == -ENFILE);
+}
+
+/* After a probe: another one later, if it may find more. */
+static void plan_next(struct broker *b, struct medium *m, const struct probe_result *result)
+{
+	if (!may_pass(result)) {
+		m->probe_tries = 0;
+		return;
+	}
+	if (m->state == MEDIUM_REMOVED || m->probing != MEDIUM_PROBE_NONE ||
+	    m->probe_tries >= TRIES_MAX)
+		return;
+	(void)loop_timer_add(b->loop, FIRST_TRY_MS << m->probe_tries++, try_again, m,
+			     &m->probe_timer);
+}
 
 static void finish(struct broker *b, struct medium *m, const struct probe_result *result)
 {
@@ -18,6 +53,7 @@ static void finish(struct broker *b, struct medium *m, const struct probe_result
 	reconcile_probed(b, m, result);
 	if (again && m->state != MEDIUM_REMOVED)
 		probing_request(b, m);
+	plan_next(b, m, result);
 }
 
 static void probe_ended(const struct probe_result *result, void *data)
@@ -56,6 +92,7 @@ static void pump(struct broker *b)
 
 void probing_request(struct broker *b, struct medium *m)
 {
+	m->probe_timer = loop_timer_remove(m->probe_timer);
 	if (m->probing == MEDIUM_PROBE_RUNNING)
 		m->probing = MEDIUM_PROBE_AGAIN;
 	if (m->probing != MEDIUM_PROBE_NONE)
@@ -68,6 +105,7 @@ void probing_request(struct broker *b, struct medium *m)
 void probing_cancel(struct broker *b, struct medium *m)
 {
 	list_remove(&m->probe_link);
+	m->probe_timer = loop_timer_remove(m->probe_timer);
 	if (m->probe_job)
 		b->probes_running--;
 	m->probe_job = probe_cancel(m->probe_job);

@@ -132,6 +132,22 @@ def test_probe_that_hangs(pair, loopdev):
     bad.work()
 
 
+def test_cannot_be_read_at_first(pair):
+    """A disk that answers EIO when it is plugged, and works a little later, is shown then, though
+    nobody tells."""
+    view, bad, _ = pair
+    bad.unplug()
+    view.wait_for("GOOD")
+    bad.wait_unplugged()
+    bad.fail()
+    bad.plug()
+    until("it cannot be read", lambda: any(
+        one["device"] == bad.kname and one["reason"] == "cannot be read (EIO)"
+        for one in view.list("--all")))
+    bad.work()
+    view.wait_for("STUCK", "GOOD", deadline_s=10)
+
+
 def test_errors_reach_the_caller(pair):
     """A disk that answers EIO: the caller gets EIO, and the others work."""
     view, bad, _ = pair
