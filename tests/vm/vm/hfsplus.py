@@ -131,6 +131,44 @@ class Volume:
                 found.append((node_data[at:end], node_data[end:]))
         return count, found
 
+    @staticmethod
+    def find_leaf(tree, wanted):
+        """The number of the leaf that a search for a key ends at."""
+        number, size = struct.unpack_from(">2xI", tree, 14)[0], NODE
+        while True:
+            node_data = tree[number * size:(number + 1) * size]
+            kind, _, records = struct.unpack_from(">8xbBH", node_data)
+            if kind == LEAF_NODE or not records:
+                return number
+            for record in range(records):
+                (at,) = struct.unpack_from(">H", node_data, size - 2 * (record + 1))
+                end = at + 2 + struct.unpack_from(">H", node_data, at)[0]
+                if record and order(node_data[at:end]) > order(wanted):
+                    break
+                (number,) = struct.unpack_from(">I", node_data, end)
+
+
+def hidden(path):
+    """
+    Names that are in the catalog and that no search finds. Linux writes the way to a leaf later than
+    the leaf (hfs_bmap_alloc() and hfs_btree_inc_height() in fs/hfsplus change nodes in memory), and
+    keeps no journal.
+    """
+    volume = Volume(path)
+    tree = volume.content("catalog")
+    found, number = [], struct.unpack_from(">I", tree, 14 + 10)[0]
+    while number:
+        node_data = tree[number * NODE:(number + 1) * NODE]
+        (following, records) = struct.unpack_from(">I6xH", node_data)
+        for record in range(records):
+            (at,) = struct.unpack_from(">H", node_data, NODE - 2 * (record + 1))
+            end = at + 2 + struct.unpack_from(">H", node_data, at)[0]
+            name = order(node_data[at:end])
+            if name[1] and volume.find_leaf(tree, node_data[at:end]) != number:
+                found.append(name[1])
+        number = following
+    return found
+
 
 def faults(path):
     """What is wrong with a volume; an empty list if nothing is."""
@@ -153,6 +191,7 @@ def faults(path):
             ((count, overflow) != (len(names), len(pieces)), "records are missing"),
             ([key for key, _ in names] != sorted({key for key, _ in names}, key=order),
              "the catalog is not in order"),
+            (hidden(path), "names are there that a search does not find"),
             (kinds.count(FILE) != volume.files, "the number of files is wrong"),
             (kinds.count(FOLDER) - 1 != volume.folders, "the number of folders is wrong"),
             (len(set(blocks)) != len(blocks), "blocks are used twice"),

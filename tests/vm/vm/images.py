@@ -135,18 +135,32 @@ class Image:
             start += length
         run(["sfdisk", "--no-tell-kernel", "-q", self.path], text="\n".join(lines))
 
-    def fault(self):
-        """What the filesystem's own checker, which changes nothing, finds; None if all is well."""
+    @contextlib.contextmanager
+    def filesystem(self):
+        """A file with the filesystem alone."""
         with tempfile.TemporaryDirectory(dir=os.path.dirname(self.path)) as work:
             part = self.path
             if self.table:
                 part = os.path.join(work, "part")
                 run(["dd", f"if={self.path}", f"of={part}", "bs=1M", "skip=1", "conv=sparse",
                      f"count={self.length // MIB}", "status=none"])
+            yield part
+
+    def fault(self):
+        """What the filesystem's own checker, which changes nothing, finds; None if all is well."""
+        with self.filesystem() as part:
             if callable(self.format.check):
                 return self.format.check(part)
             status, text = run(self.format.check.format(image=part), check=False)
         return None if status == 0 else text
+
+    def hidden(self):
+        """Names that are there and that the kernel does not find, since it cannot write in an order
+        that is safe."""
+        if self.fstype != "hfsplus":
+            return []
+        with self.filesystem() as part:
+            return hfsplus.hidden(part)
 
     def copy(self):
         other = f"{self.path}.copy"
