@@ -40,21 +40,22 @@ static void become(const struct program_order *order, const char *path)
 	char name[PROGRAM_PATH_SIZE];
 	char disk[] = PROGRAM_ROOT_DISK;
 	char mountpoint[] = PROGRAM_ROOT_MOUNT;
-	char foreground[8] = "";
+	char foreground[8];
 	char with[] = "-o";
 	char search[] = "PATH=" PROGRAM_ROOT_PATH;
 	char locale[] = "LC_ALL=C.UTF-8";
-	char *const argv[] = {name, disk, mountpoint, with, options, foreground, NULL};
-	char *const short_argv[] = {name, disk, mountpoint, with, options, NULL};
+	char *argv[] = {name, disk, mountpoint, with, options, NULL, NULL};
 	char *const envp[] = {number, search, locale, NULL};
 
 	(void)STR_COPY(name, order->driver->program);
-	if (order->driver->foreground)
+	if (order->driver->foreground) {
 		(void)STR_COPY(foreground, order->driver->foreground);
+		argv[ARRAY_SIZE(argv) - 2] = foreground;
+	}
 	(void)snprintf(options, sizeof(options), "%s%s%s", order->read_only ? "ro" : "rw",
 		       *order->options ? "," : "", order->options);
 	(void)snprintf(number, sizeof(number), PROGRAM_HELPER_VARIABLE "=%d", order->fuse_fd);
-	(void)execve(path, *foreground ? argv : short_argv, envp);
+	(void)execve(path, argv, envp);
 }
 
 /* The filter of a driver that mounts, and the parent's part of it. */
