@@ -6,11 +6,14 @@
 #define PROBES_MAX 8
 
 /*
- * Some disks cannot be read in the first moment after they were plugged, and a bad contact comes
- * and goes; nobody tells when it is over. So there are some tries more, over half a minute.
+ * Some disks cannot be read in the first moment after they were plugged, some take long to start,
+ * and a bad contact comes and goes; nobody tells when it is over. So there are some tries more,
+ * over half a minute; fewer where there was no answer, since each may leave a child that cannot be
+ * killed.
  */
-#define TRIES_MAX    6
-#define FIRST_TRY_MS 500
+#define TRIES_ERROR   6
+#define TRIES_TIMEOUT 2
+#define FIRST_TRY_MS  500
 
 static void pump(struct broker *b);
 
@@ -22,21 +25,32 @@ static void try_again(void *data)
 	probing_request(m->broker, m);
 }
 
-static bool may_pass(const struct probe_result *result)
+/* How many tries in vain are followed by one more. */
+static unsigned tries_max(const struct probe_result *result)
 {
-	return result->outcome == PROBE_ERROR && (result->err == -EIO || result->err == -ENOMEM ||
-						  result->err == -EMFILE || result->err == -ENFILE);
+	if (result->outcome == PROBE_TIMEOUT)
+		return TRIES_TIMEOUT;
+	if (result->outcome != PROBE_ERROR)
+		return 0;
+	switch (result->err) {
+	case -EIO:
+	case -ENOMEM:
+	case -EMFILE:
+	case -ENFILE:
+		return TRIES_ERROR;
+	default:
+		return 0;
+	}
 }
 
 /* After a probe: another one later, if it may find more. */
 static void plan_next(struct broker *b, struct medium *m, const struct probe_result *result)
 {
-	if (!may_pass(result)) {
+	unsigned max = tries_max(result);
+
+	if (max == 0)
 		m->probe_tries = 0;
-		return;
-	}
-	if (m->state == MEDIUM_REMOVED || m->probing != MEDIUM_PROBE_NONE ||
-	    m->probe_tries >= TRIES_MAX)
+	if (m->probe_tries >= max || m->state == MEDIUM_REMOVED || m->probing != MEDIUM_PROBE_NONE)
 		return;
 	(void)loop_timer_add(b->loop, FIRST_TRY_MS << m->probe_tries++, try_again, m,
 			     &m->probe_timer);

@@ -132,6 +132,22 @@ def test_probe_that_hangs(pair, loopdev):
     bad.work()
 
 
+def test_late_answer(pair):
+    """A disk that does not answer before the deadline, as one that takes long to start, is shown
+    when it does."""
+    view, bad, _ = pair
+    bad.unplug()
+    view.wait_for("GOOD")
+    bad.wait_unplugged()
+    bad.stall()
+    bad.plug()
+    until("it is given up", lambda: any(
+        one["device"] == bad.kname and one["reason"].startswith("did not answer in time")
+        for one in view.list("--all")), 10)
+    bad.work()
+    view.wait_for("STUCK", "GOOD", deadline_s=10)
+
+
 def test_cannot_be_read_at_first(pair):
     """A disk that answers EIO when it is plugged, and works a little later, is shown then, though
     nobody tells."""
