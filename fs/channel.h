@@ -49,19 +49,23 @@ ssize_t channel_read(struct channel *channel, char *buf);
  */
 int channel_write(struct channel *channel, const struct iovec *iov, int count);
 
-/* Two pipes of the calling thread: file data, and the whole reply. */
+/* A pipe of the calling thread, in which a reply with data of a file is put together. */
 struct channel_pipe {
-	int data[2];
-	int reply[2];
+	int fds[2];
 	size_t capacity;
 };
-/* The calling thread's pipes, large enough for size bytes, or NULL. Closed at thread exit. */
+/* The calling thread's, large enough for size bytes, or NULL. Closed at thread exit. */
 struct channel_pipe *channel_pipe_get(size_t size);
-/* Throws away what is in the pipes. */
+/* Throws away what is in the pipe. */
 void channel_pipe_reset(struct channel_pipe *pipe);
-/* Sends the header and n bytes that are in the data pipe. Returns like channel_write(). */
-int channel_splice(struct channel *channel, struct channel_pipe *pipe,
-		   const struct fuse_out_header *out, size_t n);
+/*
+ * Puts in the header, which tells of size bytes, and these bytes of the file. Blocks on the device.
+ * Returns how many there were, or -errno.
+ */
+ssize_t channel_pipe_fill(struct channel_pipe *pipe, const struct fuse_out_header *out, int fd,
+			  off_t offset, size_t size);
+/* Sends what is in the pipe: size bytes, with the header. Returns like channel_write(). */
+int channel_pipe_send(struct channel *channel, struct channel_pipe *pipe, size_t size);
 
 /*
  * Registers an open file as the backing of passthrough opens, with the credentials of the

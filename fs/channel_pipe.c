@@ -11,10 +11,8 @@ static void pipe_free(void *data)
 {
 	struct channel_pipe *pipe = data;
 
-	for (int i = 0; i < 2; i++) {
-		close_fd(pipe->data[i]);
-		close_fd(pipe->reply[i]);
-	}
+	close_fd(pipe->fds[0]);
+	close_fd(pipe->fds[1]);
 	free(pipe);
 }
 
@@ -29,9 +27,8 @@ static struct channel_pipe *pipe_new(void)
 
 	if (!pipe)
 		return NULL;
-	*pipe = (struct channel_pipe){.data = {-EBADF, -EBADF}, .reply = {-EBADF, -EBADF}};
-	if (pipe2(pipe->data, O_CLOEXEC | O_NONBLOCK) < 0 ||
-	    pipe2(pipe->reply, O_CLOEXEC | O_NONBLOCK) < 0 ||
+	*pipe = (struct channel_pipe){.fds = {-EBADF, -EBADF}};
+	if (pipe2(pipe->fds, O_CLOEXEC | O_NONBLOCK) < 0 ||
 	    pthread_setspecific(pipe_key, pipe) != 0) {
 		pipe_free(pipe);
 		return NULL;
@@ -51,8 +48,7 @@ struct channel_pipe *channel_pipe_get(size_t size)
 		pipe = pipe_new();
 	if (!pipe || need <= pipe->capacity)
 		return pipe;
-	if (fcntl(pipe->data[1], F_SETPIPE_SZ, (int)need) < 0 ||
-	    fcntl(pipe->reply[1], F_SETPIPE_SZ, (int)need) < 0)
+	if (fcntl(pipe->fds[1], F_SETPIPE_SZ, (int)need) < 0)
 		return NULL; /* pipe-user-pages-soft: copy instead */
 	pipe->capacity = need;
 	return pipe;
@@ -62,36 +58,41 @@ void channel_pipe_reset(struct channel_pipe *pipe)
 {
 	char sink[4096];
 
-	while (read(pipe->data[0], sink, sizeof(sink)) > 0)
-		;
-	while (read(pipe->reply[0], sink, sizeof(sink)) > 0)
+	while (read(pipe->fds[0], sink, sizeof(sink)) > 0)
 		;
 }
 
-static bool move_all(int from, int to, size_t n)
+ssize_t channel_pipe_fill(struct channel_pipe *pipe, const struct fuse_out_header *out, int fd,
+			  off_t offset, size_t size)
 {
-	while (n > 0) {
-		ssize_t moved = splice(from, NULL, to, NULL, n, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	size_t done = 0;
 
-		if (moved <= 0)
-			return false;
-		n -= (size_t)moved;
+	if (write(pipe->fds[1], out, sizeof(*out)) != (ssize_t)sizeof(*out))
+		return -EIO;
+	while (done < size) {
+		loff_t at = offset + (off_t)done;
+		ssize_t n = splice(fd, &at, pipe->fds[1], NULL, size - done, SPLICE_F_NONBLOCK);
+
+		if (n == 0)
+			break;
+		if (n < 0)
+			return -errno;
+		done += (size_t)n;
 	}
-	return true;
+	return (ssize_t)done;
 }
 
-int channel_splice(struct channel *channel, struct channel_pipe *pipe,
-		   const struct fuse_out_header *out, size_t n)
+/*
+ * Without SPLICE_F_MOVE: with it the kernel tries to take each page out of the file's own cache
+ * (fuse_try_move_folio() in fs/fuse/dev.c), and that takes longer than to copy it.
+ */
+int channel_pipe_send(struct channel *channel, struct channel_pipe *pipe, size_t size)
 {
-	int r = 0;
+	int r;
 
-	if (write(pipe->reply[1], out, sizeof(*out)) != (ssize_t)sizeof(*out) ||
-	    !move_all(pipe->data[0], pipe->reply[1], n))
-		r = -EIO;
-	else if (splice(pipe->reply[0], NULL, channel->fd, NULL, sizeof(*out) + n, SPLICE_F_MOVE) <
-		 0)
-		r = errno == ENOENT ? -ECANCELED : -errno;
-	if (r < 0)
-		channel_pipe_reset(pipe);
+	if (splice(pipe->fds[0], NULL, channel->fd, NULL, size, 0) >= 0)
+		return 0;
+	r = errno == ENOENT ? -ECANCELED : -errno;
+	channel_pipe_reset(pipe);
 	return r;
 }

@@ -172,20 +172,10 @@ void view_refuse(struct request *req, int err)
 	}
 }
 
-#define DATA_LARGE (64u << 10)
-
-/* Even to copy that much takes longer than to wake another reader. */
-static bool moves_much(const struct request *req)
-{
-	const struct fuse_read_in *read = REQUEST_BODY(req, struct fuse_read_in);
-
-	return req->body_size >= DATA_LARGE ||
-	       (req->head->opcode == FUSE_READ && read && read->size >= DATA_LARGE);
-}
-
 /*
- * Of a medium that is gone: a name that was found a moment before, or files that were open in a
- * server which died. The latter hold its filesystem until they are closed.
+ * Of a medium that is gone: a name that was found a moment before, in which there are no others any
+ * more, or files that were open in a server which died. The latter hold its filesystem until they
+ * are closed.
  */
 static void dispatch_orphan(struct request *req, const struct op *op)
 {
@@ -193,7 +183,7 @@ static void dispatch_orphan(struct request *req, const struct op *op)
 		workers_yield(req->view);
 		op_release(req, NULL, NULL);
 	} else {
-		(void)reply_error(req, -ENODEV);
+		(void)reply_error(req, op->fn == op_lookup ? -ENOENT : -ENODEV);
 	}
 }
 
@@ -217,7 +207,7 @@ static void dispatch_medium(struct request *req)
 	}
 	if (!(node.flags & NODE_MEDIUM_ROOT && root_medium_answer(req, m, &node)) &&
 	    gate_enter(m, req, op->opens) == GATE_GO) {
-		if (op->waits || moves_much(req))
+		if (op->waits || request_moves_much(req->head))
 			workers_yield(req->view);
 		view_run(req);
 	}

@@ -8,6 +8,7 @@
 
 #include "base/loop.h"
 #include "base/util.h"
+#include "request.h"
 
 #define STREAK	 16  /* requests in a row, after which it is worth the while */
 #define PAUSE_US 500 /* until the next request: the client does something else */
@@ -238,6 +239,10 @@ void follow_request(struct follow *f, const struct fuse_in_header *head)
 
 	if (f->state == FOLLOW_NEVER || head->pid == 0 || !is_waited_for(head->opcode))
 		return;
+	if (request_moves_much(head)) { /* the client copies the last data while we read the next */
+		follow_leave(f);
+		return;
+	}
 	now = now_us();
 	gap = now - f->answered_us;
 	if (head->pid != f->pid) {

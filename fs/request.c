@@ -1,6 +1,7 @@
 #include "request.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "base/limits.h"
 #include "channel.h"
@@ -29,6 +30,17 @@ int request_name(const struct request *req, size_t offset, const char **ret_name
 		return -ENAMETOOLONG;
 	*ret_name = name;
 	return 0;
+}
+
+#define DATA_LARGE (64u << 10)
+
+bool request_moves_much(const struct fuse_in_header *head)
+{
+	const struct fuse_read_in *read = (const struct fuse_read_in *)(head + 1);
+
+	return head->len >= DATA_LARGE ||
+	       (head->opcode == FUSE_READ && head->len >= sizeof(*head) + sizeof(*read) &&
+		read->size >= DATA_LARGE);
 }
 
 bool request_claim(struct request *req)
@@ -93,47 +105,54 @@ int reply_error(struct request *req, int err)
 	return channel_write(&req->view->channel, &iov, 1);
 }
 
-/*
- * Fills the data pipe from the file; returns how many bytes, or -errno. An error behind the first
- * bytes is one of the whole: the kernel takes a short answer for the end of the file.
- */
-static ssize_t splice_fill(struct channel_pipe *pipe, int fd, off_t offset, size_t size)
+/* How much of a range a file has. */
+static ssize_t size_there(int fd, off_t offset, size_t size)
 {
-	size_t done = 0;
+	struct stat st;
 
-	while (done < size) {
-		loff_t at = offset + (off_t)done;
-		ssize_t n = splice(fd, &at, pipe->data[1], NULL, size - done, SPLICE_F_NONBLOCK);
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return (ssize_t)size;
+	return (ssize_t)MIN(size, (size_t)MAX(st.st_size - offset, 0));
+}
 
-		if (n == 0)
-			break;
-		if (n < 0)
-			return -errno;
-		done += (size_t)n;
+/*
+ * Puts the reply into the pipe. Returns its size; -EAGAIN when it cannot be made so, also since the
+ * file has just become shorter; or -errno. An error behind the first bytes is one of the whole: the
+ * kernel takes a short answer for the end of the file.
+ */
+static ssize_t splice_fill(const struct request *req, struct channel_pipe *pipe, int fd,
+			   off_t offset, size_t size)
+{
+	ssize_t expected = size_there(fd, offset, size);
+	struct fuse_out_header out;
+	ssize_t n = expected;
+
+	if (expected >= 0) {
+		header_fill(req, &out, 0, (size_t)expected);
+		n = channel_pipe_fill(pipe, &out, fd, offset, (size_t)expected);
 	}
-	return (ssize_t)done;
+	if (n == expected && n >= 0)
+		return n + (ssize_t)sizeof(out);
+	channel_pipe_reset(pipe);
+	return n >= 0 || n == -EINVAL ? -EAGAIN : n;
 }
 
 int reply_splice(struct request *req, int fd, off_t offset, size_t size)
 {
 	struct channel_pipe *pipe = channel_pipe_get(size);
 	struct fuse_out_header out;
-	ssize_t n;
+	ssize_t n = pipe ? splice_fill(req, pipe, fd, offset, size) : -EAGAIN;
 	int r;
 
-	if (!pipe)
-		return -EAGAIN;
-	n = splice_fill(pipe, fd, offset, size);
-	if (n < 0) {
-		channel_pipe_reset(pipe);
-		return n == -EINVAL || n == -EAGAIN ? -EAGAIN : reply_error(req, (int)n);
-	}
+	if (n < 0)
+		return n == -EAGAIN ? -EAGAIN : reply_error(req, (int)n);
 	if (!request_claim(req)) {
 		channel_pipe_reset(pipe);
 		return -ECANCELED;
 	}
-	header_fill(req, &out, 0, (size_t)n);
-	r = channel_splice(&req->view->channel, pipe, &out, (size_t)n);
+	r = channel_pipe_send(&req->view->channel, pipe, (size_t)n);
 	if (r < 0 && r != -ECANCELED) {
 		struct iovec iov = {.iov_base = &out, .iov_len = sizeof(out)};
 

@@ -57,6 +57,12 @@ static inline uint64_t request_unique(const struct request *req)
 	return req->head->unique & ~WIRE_UNIQUE_RESEND;
 }
 
+/*
+ * Whether even to copy its data takes longer than to wake another thread: others had better read
+ * and run meanwhile. Pure. Behind the header is room for a fuse_read_in.
+ */
+bool request_moves_much(const struct fuse_in_header *head);
+
 /* Claims the right to answer. False: somebody else has answered already. */
 bool request_claim(struct request *req);
 

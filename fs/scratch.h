@@ -1,7 +1,7 @@
 /*
- * Memory for data on its way from a file to the kernel, where it cannot go by a pipe: for O_DIRECT, and
- * where there are no pipes to be had. Each thread keeps its own: to map it anew means a page fault
- * for each page, which in a virtual machine takes longer than the data.
+ * Memory for data on its way from a file to the kernel, where it cannot go by a pipe: for O_DIRECT,
+ * and where there are no pipes to be had. Each thread keeps its own: to map it anew means a page
+ * fault for each page, which in a virtual machine takes longer than the data.
  */
 #pragma once
 

@@ -19,5 +19,6 @@
 #define LIMIT_MEDIUM_THREADS 16	  /* requests of one medium handled at one time, of others than: */
 #define LIMIT_MEDIUM_WRITES  16	  /* writes */
 #define LIMIT_MEDIUM_ENDS    4	  /* closes, and what frees deleted files */
+#define LIMIT_READ	     983040 /* bytes of one read: with the header they fit into a pipe of 1 MiB */
 #define LIMIT_MEDIUM_QUEUE   16384 /* requests of one medium waiting for a thread */
 #define LIMIT_BACKGROUND     65535 /* requests of the view that no caller waits for */

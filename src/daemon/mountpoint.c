@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "base/limits.h"
 #include "base/log.h"
 
 #define VIEW_SOURCE "hotplugfs"
@@ -164,8 +165,9 @@ int mountpoint_mount(const char *path, bool exec)
 	if (fd < 0)
 		return fd;
 	(void)snprintf(options, sizeof(options),
-		       "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions",
-		       fd);
+		       "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,"
+		       "max_read=%d",
+		       fd, LIMIT_READ);
 	if (mount(VIEW_SOURCE, path, VIEW_TYPE, MS_NOSUID | MS_NODEV | (exec ? 0 : MS_NOEXEC),
 		  options) == 0)
 		return TAKE_FD(fd);

@@ -135,8 +135,8 @@ static void listener_comes(int fd, uint32_t events, void *data)
 	mount->source = loop_fd_remove(mount->source);
 	close_fd(mount->fd);
 	mount->fd = n < 0 ? -EBADF : listener;
-	if (mount->fd < 0 || loop_fd_add(mount->loop, mount->fd, EPOLLIN, program_calls, mount,
-					 &mount->source) < 0)
+	if (mount->fd < 0 ||
+	    loop_fd_add(mount->loop, mount->fd, EPOLLIN, program_calls, mount, &mount->source) < 0)
 		listen_no_more(mount);
 }
 
