@@ -13,11 +13,14 @@ SHAPES = [pytest.param(fstype, table, id=f"{fstype}-{table or 'superfloppy'}")
           for fstype in FORMATS for table in TABLES[fstype]]
 
 
+def kernel_has_filesystem(vm, fstype):
+    return vm.call("has_filesystem", *(FORMATS[fstype].kernel_types or (fstype,)))
+
+
 def has_filesystem(vm, fstype):
     """Whether it can be mounted there: the guest has this machine's programs."""
-    form = FORMATS[fstype]
-    return bool(vm.call("has_filesystem", *(form.kernel_types or (fstype,)))
-                or form.program and shutil.which(form.program))
+    program = FORMATS[fstype].program
+    return bool(kernel_has_filesystem(vm, fstype) or program and shutil.which(program))
 
 
 def need_filesystem(vm, fstype):
