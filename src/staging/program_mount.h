@@ -1,9 +1,9 @@
 /*
- * The mount of a driver program that does not ask fusermount(1) for it: ntfs-3g has a libfuse of its
- * own, which opens /dev/fuse and calls mount(2). That call waits for our answer, by the program's
- * seccomp filter (seccomp_unotify(2)). We put the connection that is mounted already in the place
- * of the one that the program has opened, and answer that the mount has succeeded. So this program
- * needs no right to mount anything, either. Internal to staging/.
+ * The mount of a driver program that does not ask fusermount(1) for it: ntfs-3g has a libfuse of
+ * its own, which opens /dev/fuse and calls mount(2). That call waits for our answer, by the
+ * program's seccomp filter (seccomp_unotify(2)). We put the connection that is mounted already in
+ * the place of the one that the program has opened, and answer that the mount has succeeded. So
+ * this program needs no right to mount anything, either. Internal to staging/.
  */
 #pragma once
 
