@@ -108,10 +108,16 @@ void follow_init(struct follow *f, struct follow_place *place, bool possible)
 	mine = f;
 }
 
-void follow_done(struct follow *f)
+void follow_rest(struct follow *f)
 {
 	follow_leave(f);
 	f->stat_fd = close_fd(f->stat_fd);
+	f->pid = 0;
+}
+
+void follow_done(struct follow *f)
+{
+	follow_rest(f);
 	mine = NULL;
 }
 

@@ -74,6 +74,8 @@ void follow_request(struct follow *follow, const struct fuse_in_header *head);
 void follow_answered(struct follow *follow);
 /* This thread has something else to do than to serve one client: it may run everywhere again. */
 void follow_leave(struct follow *follow);
+/* It will have nothing to do for a while: nothing of its client is kept, either. */
+void follow_rest(struct follow *follow);
 
 static inline bool follow_is_bound(const struct follow *follow)
 {

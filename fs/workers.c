@@ -186,7 +186,7 @@ static bool reader_stays(struct workers *w, struct follow *follow)
 {
 	if (reader_admit(w))
 		return true;
-	follow_leave(follow);
+	follow_rest(follow);
 	return reader_park(w);
 }
 

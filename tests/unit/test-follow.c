@@ -162,6 +162,17 @@ static void test_gives_way(void **state)
 	assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
 }
 
+static void test_rests(void **state)
+{
+	(void)state;
+	until_bound_to(scene.cpus[0]);
+	assert_true(scene.follow.stat_fd >= 0);
+	follow_rest(&scene.follow);
+	assert_everywhere();
+	assert_int_equal(scene.follow.stat_fd, -EBADF);
+	until_bound_to(scene.cpus[0]);
+}
+
 /* It did not get on: no more of this for a while. */
 static void test_held_up(void **state)
 {
@@ -248,6 +259,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_another_client, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_nobody_in_particular, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gives_way, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_rests, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_held_up, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_threads_inherit_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_released_by_others, set_up, tear_down),
