@@ -270,7 +270,7 @@ def check_privileges(workload, filtered, alone):
         assert workload.out("find /dev -type b; find /dev -name fuse") == ""
         assert workload.exec("ls /host/dev").stdout == ""
     else:
-        disk = workload.out("find /host/dev -type b").split()[0]
+        disk = workload.out("find /host/dev -maxdepth 1 -type b").split()[0]
         assert "denied" in workload.exec('exec <"$1"', disk).stderr
 
 

@@ -214,6 +214,7 @@ def at_rest(scene):
         scene.present[name] = False
     scene.right()
     scene.view.wait_state("STEADY", "idle", deadline_s=20)
+    scene.view.wait_state("DYING", "idle", "failed", deadline_s=20)
     time.sleep(2)  # threads that wait for the next burst go
     return Usage(scene.view)
 
