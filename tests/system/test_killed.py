@@ -35,7 +35,9 @@ def gone(name):
 def capable(name):
     os.setxattr(name, "security.capability", struct.pack("<5I", 0x2000001, 8, 0, 0, 0))
 def append_only(name):
-    with open(name) as file: fcntl.ioctl(file, 0x40086602, struct.pack("l", 0x20))
+    with open(name) as file:
+        flags, = struct.unpack("i4x", fcntl.ioctl(file, 0x80086601, bytes(8)))
+        fcntl.ioctl(file, 0x40086602, struct.pack("l", flags | 0x20))
 def know():  # so that what follows needs no request before its own
     for name in ["a", "b", "d", "e", "f", "n", "p", "s", "t", "d/b", "t/d"]: os.path.lexists(name)
     os.stat(".")
@@ -135,7 +137,7 @@ def held(pid):
 def killed_in(view, what, case):
     """Does it with a server that is killed in that call of its own."""
     worker = in_view(view, *case)
-    worker.stdout.readline()
+    assert worker.stdout.readline(), worker.communicate(timeout=40)[1]
     server = serving(view)
     strace = hold(server, what)
     try:
