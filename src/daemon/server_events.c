@@ -13,11 +13,11 @@ void server_send(struct broker *b, const struct medium *m, enum link_type type, 
 }
 
 /*
- * Two requests, so that one is read while the other is copied; and files are cached in larger
- * pieces then. With one of them reading took a fifth longer, with the kernel's own 128 KiB twice as
- * long.
+ * Four requests, so that some are read while another is copied; and files are cached in larger
+ * pieces then. With two, a cold MiB took 447 us for 419, and a cached one 115 for 65; with the
+ * kernel's own 128 KiB, reading took twice as long and more.
  */
-#define READAHEAD_KIB (2 * LIMIT_READ / 1024)
+#define READAHEAD_KIB (4 * LIMIT_READ / 1024)
 
 static void raise_readahead(const struct broker *b)
 {
