@@ -1,5 +1,5 @@
 /*
- * micro TEST DIR [-n COUNT] [-m MIB] [-t THREADS] [-s SECONDS] [-r]
+ * micro TEST DIR [-n COUNT] [-m MIB] [-t THREADS] [-s SECONDS] [-p PASSES] [-r]
  *
  * Runs one test in a directory and prints a line "NAME NANOSECONDS" for each thing measured: the
  * time of one call, or of one MiB. See micro.h.
@@ -29,6 +29,7 @@ static const struct {
 	{"random-write", bench_random_write},
 	{"sync-write", bench_sync_write},
 	{"names", bench_names},
+	{"open", bench_open},
 	{"roundtrip", bench_roundtrip},
 };
 
@@ -91,9 +92,9 @@ void bench_run(const struct bench *bench, const char *name, unsigned long count,
 
 static void usage(void)
 {
-	(void)fputs(
-		"Usage: micro TEST DIR [-n COUNT] [-m MIB] [-t THREADS] [-s SECONDS] [-r]\nTests:",
-		stderr);
+	(void)fputs("Usage: micro TEST DIR [-n COUNT] [-m MIB] [-t THREADS] [-s SECONDS] [-p "
+		    "PASSES] [-r]\nTests:",
+		    stderr);
 	for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++)
 		(void)fprintf(stderr, " %s", tests[i].name);
 	(void)fputc('\n', stderr);
@@ -112,10 +113,11 @@ static unsigned long number(const char *text)
 
 int main(int argc, char **argv)
 {
-	struct bench bench = {.count = 1000, .size = 64 * MIB, .threads = 1, .seconds = 1};
+	struct bench bench = {
+		.count = 1000, .size = 64 * MIB, .threads = 1, .seconds = 1, .passes = 4};
 	int option;
 
-	while ((option = getopt(argc, argv, "n:m:t:s:r")) != -1) {
+	while ((option = getopt(argc, argv, "n:m:t:s:p:r")) != -1) {
 		if (option == 'n')
 			bench.count = number(optarg);
 		else if (option == 'm')
@@ -124,6 +126,8 @@ int main(int argc, char **argv)
 			bench.threads = (unsigned)number(optarg);
 		else if (option == 's')
 			bench.seconds = (unsigned)number(optarg);
+		else if (option == 'p')
+			bench.passes = (unsigned)number(optarg);
 		else if (option == 'r')
 			bench.requests = true;
 		else

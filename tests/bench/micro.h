@@ -18,6 +18,7 @@ struct bench {
 	size_t size;	     /* bytes of the big file, whole MiB */
 	unsigned threads;    /* of the random accesses, of the synced writes */
 	unsigned seconds;    /* of the synced writes */
+	unsigned passes;     /* over files that are opened */
 	bool requests;	     /* dir is an emptyfs: print what it counted, too */
 };
 
@@ -49,7 +50,9 @@ void bench_random_write(const struct bench *bench);
 /* 64 KiB with fdatasync, for some seconds, each thread in a file of its own. */
 void bench_sync_write(const struct bench *bench);
 
-/* micro_names.c: a line for each kind of call on many small files; and one request, nothing else.
+/* micro_names.c: a line for each kind of call on many small files; only one of them; and one
+ * request, nothing else.
  */
 void bench_names(const struct bench *bench);
+void bench_open(const struct bench *bench);
 void bench_roundtrip(const struct bench *bench);

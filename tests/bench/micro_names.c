@@ -10,7 +10,6 @@
 
 #define CONTENT	    4096
 #define CHUNKS	    10
-#define OPEN_PASSES 4
 #define STAT_PASSES 20
 
 struct names {
@@ -86,19 +85,33 @@ static void rmdir_step(void *state, unsigned long i)
 		bench_fail("rmdir");
 }
 
-void bench_names(const struct bench *bench)
+static struct names names_begin(const struct bench *bench, char *path, size_t size)
 {
 	struct names names = {.count = bench->count};
-	char path[4096];
 
-	(void)snprintf(path, sizeof(path), "%s/names.%d", bench->dir, (int)getpid());
+	(void)snprintf(path, size, "%s/names.%d", bench->dir, (int)getpid());
 	if (mkdir(path, 0755) < 0)
 		bench_fail(path);
 	names.dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (names.dir < 0)
 		bench_fail(path);
+	return names;
+}
+
+static void names_end(const struct names *names, const char *path)
+{
+	(void)close(names->dir);
+	if (rmdir(path) < 0)
+		bench_fail(path);
+}
+
+void bench_names(const struct bench *bench)
+{
+	char path[4096];
+	struct names names = names_begin(bench, path, sizeof(path));
+
 	bench_run(bench, "create", names.count, CHUNKS, create_step, &names);
-	bench_run(bench, "open", OPEN_PASSES * names.count, CHUNKS, open_step, &names);
+	bench_run(bench, "open", bench->passes * names.count, CHUNKS, open_step, &names);
 	for (unsigned long i = 0; i < names.count; i++)
 		stat_step(&names, i);
 	bench_run(bench, "stat", STAT_PASSES * names.count, CHUNKS, stat_step, &names);
@@ -106,9 +119,21 @@ void bench_names(const struct bench *bench)
 	bench_run(bench, "unlink", names.count, CHUNKS, unlink_step, &names);
 	bench_run(bench, "mkdir", names.count, CHUNKS, mkdir_step, &names);
 	bench_run(bench, "rmdir", names.count, CHUNKS, rmdir_step, &names);
-	(void)close(names.dir);
-	if (rmdir(path) < 0)
-		bench_fail(path);
+	names_end(&names, path);
+}
+
+void bench_open(const struct bench *bench)
+{
+	char path[4096];
+	struct names names = names_begin(bench, path, sizeof(path));
+
+	for (unsigned long i = 0; i < names.count; i++)
+		create_step(&names, i);
+	bench_run(bench, "open", bench->passes * names.count, CHUNKS, open_step, &names);
+	for (unsigned long i = 0; i < names.count; i++)
+		if (unlinkat(names.dir, NAME("file", i), 0) < 0)
+			bench_fail("unlink");
+	names_end(&names, path);
 }
 
 /* Exactly one request, GETATTR, on a FUSE filesystem: the caller insists on a fresh answer. */
