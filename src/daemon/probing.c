@@ -5,16 +5,6 @@
 /* Enough to keep several slow devices from holding the others; a hub full comes in at once. */
 #define PROBES_MAX 8
 
-/*
- * Some disks cannot be read in the first moment after they were plugged, some take long to start,
- * and a bad contact comes and goes; nobody tells when it is over. So there are some tries more,
- * over half a minute; fewer where there was no answer, since each may leave a child that cannot be
- * killed.
- */
-#define TRIES_ERROR   6
-#define TRIES_TIMEOUT 2
-#define FIRST_TRY_MS  500
-
 static void pump(struct broker *b);
 
 static void try_again(void *data)
@@ -25,35 +15,17 @@ static void try_again(void *data)
 	probing_request(m->broker, m);
 }
 
-/* How many tries in vain are followed by one more. */
-static unsigned tries_max(const struct probe_result *result)
-{
-	if (result->outcome == PROBE_TIMEOUT)
-		return TRIES_TIMEOUT;
-	if (result->outcome != PROBE_ERROR)
-		return 0;
-	switch (result->err) {
-	case -EIO:
-	case -ENOMEM:
-	case -EMFILE:
-	case -ENFILE:
-		return TRIES_ERROR;
-	default:
-		return 0;
-	}
-}
-
 /* After a probe: another one later, if it may find more. */
 static void plan_next(struct broker *b, struct medium *m, const struct probe_result *result)
 {
-	unsigned max = tries_max(result);
+	uint64_t delay_ms = probe_retry_ms(result, m->probe_tries);
 
-	if (max == 0)
+	if (!probe_in_vain(result))
 		m->probe_tries = 0;
-	if (m->probe_tries >= max || m->state == MEDIUM_REMOVED || m->probing != MEDIUM_PROBE_NONE)
+	if (delay_ms == 0 || m->state == MEDIUM_REMOVED || m->probing != MEDIUM_PROBE_NONE)
 		return;
-	(void)loop_timer_add(b->loop, FIRST_TRY_MS << m->probe_tries++, try_again, m,
-			     &m->probe_timer);
+	m->probe_tries++;
+	(void)loop_timer_add(b->loop, delay_ms, try_again, m, &m->probe_timer);
 }
 
 static void finish(struct broker *b, struct medium *m, const struct probe_result *result)

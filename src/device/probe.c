@@ -185,6 +185,41 @@ int probe_start(struct loop *loop, int dev_fd, const struct blockdev *dev, uint6
 	return r;
 }
 
+#define FIRST_RETRY_MS 500u
+
+/*
+ * Some disks cannot be read in the first moment after they were plugged, some take long to start,
+ * and a bad contact comes and goes; nobody tells when it is over. So there are some tries more,
+ * over half a minute; fewer where there was no answer, since each may leave a child that cannot be
+ * killed.
+ */
+static unsigned retries_max(const struct probe_result *result)
+{
+	if (result->outcome == PROBE_TIMEOUT)
+		return 2;
+	if (result->outcome != PROBE_ERROR)
+		return 0;
+	switch (result->err) {
+	case -EIO:
+	case -ENOMEM:
+	case -EMFILE:
+	case -ENFILE:
+		return 6;
+	default:
+		return 0;
+	}
+}
+
+bool probe_in_vain(const struct probe_result *result)
+{
+	return retries_max(result) > 0;
+}
+
+uint64_t probe_retry_ms(const struct probe_result *result, unsigned tries)
+{
+	return tries < retries_max(result) ? (uint64_t)FIRST_RETRY_MS << tries : 0;
+}
+
 struct probe *probe_cancel(struct probe *probe)
 {
 	if (!probe)

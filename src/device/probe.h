@@ -55,6 +55,12 @@ int probe_start(struct loop *loop, int dev_fd, const struct blockdev *dev, uint6
 /* Kills it; fn is not called any more. Accepts NULL, returns NULL. */
 struct probe *probe_cancel(struct probe *probe);
 
+/* Whether it may find more when it is tried again, though nobody tells when. Pure. */
+bool probe_in_vain(const struct probe_result *result);
+
+/* After how many milliseconds, when `tries` have been made again already; 0: not any more. Pure. */
+uint64_t probe_retry_ms(const struct probe_result *result, unsigned tries);
+
 /*
  * The same in the foreground, for `hotplugfs probe`: waits for the result. Blocks up to the
  * deadline. Returns 0 or -errno.

@@ -374,6 +374,35 @@ static void can_be_cancelled(void **state)
 	loop_free(loop);
 }
 
+/* Tries in vain, and the time from the first to the last. */
+static unsigned tried(enum probe_outcome outcome, int err, uint64_t *ret_ms)
+{
+	const struct probe_result result = {.outcome = outcome, .err = err};
+	unsigned tries = 0;
+	uint64_t ms;
+
+	for (*ret_ms = 0; (ms = probe_retry_ms(&result, tries)) > 0 && tries < 100; tries++)
+		*ret_ms += ms;
+	assert_int_equal(tries > 0, probe_in_vain(&result));
+	return tries;
+}
+
+/* A daemon that went on for ever would never be idle. */
+static void tries_again_and_ends(void **state)
+{
+	uint64_t ms;
+
+	(void)state;
+	assert_int_equal(tried(PROBE_ERROR, -EIO, &ms), 6);
+	assert_in_range(ms, 30000, 35000);
+	assert_int_equal(tried(PROBE_ERROR, -EMFILE, &ms), 6);
+	assert_int_equal(tried(PROBE_TIMEOUT, 0, &ms), 2);
+	assert_int_equal(tried(PROBE_ERROR, -EACCES, &ms), 0);
+	assert_int_equal(tried(PROBE_FOUND, 0, &ms), 0);
+	assert_int_equal(tried(PROBE_NOTHING, 0, &ms), 0);
+	assert_int_equal(tried(PROBE_CRASHED, 0, &ms), 0);
+}
+
 #define IMAGE_TEST(f) cmocka_unit_test_setup_teardown(f, image_setup, image_teardown)
 
 int main(void)
@@ -393,6 +422,7 @@ int main(void)
 		IMAGE_TEST(probes_a_device_in_a_child),
 		cmocka_unit_test(ends_at_the_deadline),
 		cmocka_unit_test(can_be_cancelled),
+		cmocka_unit_test(tries_again_and_ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
