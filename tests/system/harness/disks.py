@@ -218,10 +218,16 @@ class LoopDisk(Disk):
             return True
 
         try:
-            until(f"{self.kname} is free", attached)
+            until(lambda: f"{self.kname} is free; it has {self.backing_file() or 'no file'}, "
+                  "perhaps of somebody else's losetup -f", attached)
         finally:
             os.close(backing)
         return self
+
+    def backing_file(self):
+        """Of whoever attached it; None while nobody has."""
+        with contextlib.suppress(OSError):
+            return self.sysfs("loop/backing_file").strip()
 
     def plugged(self):
         return os.path.exists(f"/sys/block/{self.kname}/loop/backing_file")
