@@ -45,6 +45,10 @@ static void give_up(struct broker *b, struct medium *m, int err, const char *why
 		commands_eject_done(b, m, err, why);
 	else
 		log_debug("%s stays mounted: %s", QUOTE(m->name), why);
+	if (m->eject_asked)
+		closing_eject(b, m, m->eject_force);
+	else
+		reconcile_put_off(b, m);
 }
 
 static void finished_idle(struct broker *b, struct medium *m)
@@ -54,24 +58,44 @@ static void finished_idle(struct broker *b, struct medium *m)
 	log_info("%s unmounted: idle", QUOTE(m->name));
 	commands_event(b, m, "idle");
 	if (m->eject_asked)
-		closing_start(b, m, m->eject_force ? MEDIUM_CLOSE_EJECT_FORCE : MEDIUM_CLOSE_EJECT);
+		closing_eject(b, m, m->eject_force);
 	else
 		reconcile_put_off(b, m);
 	storage_mount_wanted(b, m);
 }
 
+/* What somebody has to know who pulls it now, or NULL. */
+static const char *flaw(const struct medium *m)
+{
+	if (m->umount_err != 0 && m->umount_err != -EBUSY)
+		return "the device does not answer, and may not have got all that was written";
+	if (m->lost || m->unsynced)
+		return "some of what was written could not be put on it";
+	if (m->umount_err != 0 && !m->driver->has_shutdown)
+		return "a program still has files or memory maps of it open";
+	return NULL;
+}
+
+/* Out it goes in any case; those who wait are told at once if not all is well with it. */
 static void finished_eject(struct broker *b, struct medium *m)
 {
+	const char *why = flaw(m);
+
 	m->eject_asked = false;
-	medium_set_reason(m, "ejected; safe to pull%s",
-			  m->unsynced ? ", but some data could not be written" : "");
+	medium_set_reason(m, why ? "ejected, but %s" : "ejected; safe to pull", why);
 	medium_set_state(m, MEDIUM_EJECTED);
+	if (why)
+		commands_eject_done(b, m, -EIO, m->reason);
 	visibility_hide(b, m);
 }
 
 static void finished_hide(struct broker *b, struct medium *m)
 {
+	const char *why = flaw(m);
+
+	m->eject_asked = m->hide_asked = false;
 	m->redecide = true;
+	commands_eject_done(b, m, why ? -EIO : 0, why);
 	reconcile_conceal(b, m, "the configuration changed");
 }
 
@@ -87,6 +111,7 @@ static void finished_died(struct broker *b, struct medium *m)
 	bool eject = m->eject_asked;
 
 	m->written = m->unsynced = false;
+	m->lost = false;
 	medium_set_state(m, MEDIUM_FAILED);
 	visibility_update(b, m);
 	commands_event(b, m, "failed");
@@ -95,7 +120,7 @@ static void finished_died(struct broker *b, struct medium *m)
 		return;
 	}
 	if (eject) {
-		closing_start(b, m, m->eject_force ? MEDIUM_CLOSE_EJECT_FORCE : MEDIUM_CLOSE_EJECT);
+		closing_eject(b, m, m->eject_force);
 		return;
 	}
 	server_send(b, m, LINK_OPEN, 0, 0, -EBADF);
@@ -112,19 +137,17 @@ static void (*const finished[])(struct broker *, struct medium *) = {
 static void start_umount(struct broker *b, struct medium *m, bool force);
 
 /* Neither unmounted nor in use: the device hangs. The next access tries to mount it. */
-static void umount_failed(struct broker *b, struct medium *m, int err, const char *why)
+static void umount_failed(struct broker *b, struct medium *m, const char *why)
 {
-	if (purposes[m->purpose].force) {
-		finished[m->purpose](b, m);
-		return;
-	}
-	medium_set_reason(m, "could not be unmounted: %s", *why ? why : strerror(-err));
+	medium_set_reason(m, "could not be unmounted: %s",
+			  *why ? why : medium_error_text(m->umount_err));
 	medium_set_state(m, MEDIUM_FAILED);
 	log_warning("%s %s", QUOTE(m->name), m->reason);
 	visibility_update(b, m);
 	commands_event(b, m, "failed");
-	if (m->purpose == MEDIUM_CLOSE_EJECT)
-		commands_eject_done(b, m, err, m->reason);
+	if (m->purpose == MEDIUM_CLOSE_EJECT || m->eject_asked)
+		commands_eject_done(b, m, m->umount_err, m->reason);
+	m->eject_asked = false;
 	storage_mount_wanted(b, m);
 }
 
@@ -133,9 +156,11 @@ static void umount_forced(const struct staging_result *result, void *data)
 	struct medium *m = data;
 
 	m->job = NULL;
-	if (result->err < 0)
+	if (result->err < 0) {
+		m->umount_err = result->err;
 		log_warning("%s could not be detached: %s", QUOTE(m->name),
-			    *result->reason ? result->reason : strerror(-result->err));
+			    *result->reason ? result->reason : medium_error_text(result->err));
+	}
 	finished[m->purpose](m->broker, m);
 }
 
@@ -145,21 +170,20 @@ static void umount_ended(const struct staging_result *result, void *data)
 	struct broker *b = m->broker;
 
 	m->job = NULL;
+	m->umount_err = result->err;
 	storage_take_space(m, result);
 	if (result->err == 0) {
 		finished[m->purpose](b, m);
-		return;
-	}
-	if (purposes[m->purpose].force) {
+	} else if (purposes[m->purpose].force) {
 		close_fd(result->root_fd);
 		start_umount(b, m, true);
-		return;
-	}
-	m->root_fd = result->root_fd;
-	if (result->err == -EBUSY && m->root_fd >= 0)
+	} else if (result->err == -EBUSY && result->root_fd >= 0) {
+		m->umount_err = 0;
+		m->root_fd = result->root_fd;
 		give_up(b, m, -EBUSY, "a file is still in use, by a memory map for example");
-	else
-		umount_failed(b, m, result->err, result->reason);
+	} else {
+		umount_failed(b, m, result->reason);
+	}
 }
 
 static void start_umount(struct broker *b, struct medium *m, bool force)
@@ -169,15 +193,22 @@ static void start_umount(struct broker *b, struct medium *m, bool force)
 	int r = staging_umount_start(b->staging, &what, b->config->mount_timeout_ms,
 				     force ? umount_forced : umount_ended, m, &m->job);
 
-	if (r < 0)
-		umount_failed(b, m, r, "");
+	if (r == 0)
+		return;
+	m->umount_err = r;
+	if (!purposes[m->purpose].force)
+		umount_failed(b, m, "");
+	else if (!force)
+		start_umount(b, m, true);
+	else
+		finished[m->purpose](b, m);
 }
 
 /* What was written is synced on its own first, so that a failure is told. */
 void closing_next(struct broker *b, struct medium *m)
 {
 	bool sync = m->step == MEDIUM_STEP_SYNC && (m->written || m->unsynced) &&
-		    m->purpose != MEDIUM_CLOSE_DIED;
+		    m->purpose != MEDIUM_CLOSE_DIED && m->umount_err == 0;
 
 	if (m->job || m->step == MEDIUM_STEP_SERVER)
 		return;
@@ -192,7 +223,7 @@ void closing_next(struct broker *b, struct medium *m)
 /* The server has given it back, or is not waited for any more. */
 static void server_done(struct broker *b, struct medium *m)
 {
-	bool mounted = m->root_fd >= 0;
+	bool mounted = m->root_fd >= 0 || m->umount_err != 0;
 
 	m->close_timer = loop_timer_remove(m->close_timer);
 	m->root_fd = close_fd(m->root_fd);

@@ -161,7 +161,9 @@ void commands_eject_done(struct broker *b, struct medium *m, int err, const char
 		return;
 	while ((peer = control_take_waiting(b->control, CONTROL_WAIT_EJECT, "", m->id))) {
 		if (err < 0)
-			control_reply_error(peer, err, "not ejected: %s", text);
+			control_reply_error(
+				peer, err, "%s%s",
+				m->state == MEDIUM_EJECTED ? "" : "not ejected: ", text);
 		else
 			control_reply(peer, answer_medium(b, m));
 	}

@@ -194,7 +194,8 @@ void removal_finish(struct broker *b, struct medium *m);
 void commands_request(struct control_peer *peer, const struct control_request *request, void *data);
 /* Tells monitors and those who wait. */
 void commands_event(struct broker *b, struct medium *m, const char *event);
-/* Answers those who wait for an ejection; err 0: it is done. */
+/* Answers those who wait for an ejection; err 0: it is done; else text says why not, or in state
+ * EJECTED what is wrong with it. */
 void commands_eject_done(struct broker *b, struct medium *m, int err, const char *text);
 
 /* Answers those who wait for an upgrade. */

@@ -18,7 +18,7 @@
 
 #include "daemon/medium.h"
 
-#define HANDOVER_FORMAT 1
+#define HANDOVER_FORMAT 2
 
 /* Names the descriptor of the record in the environment of the next program. */
 #define HANDOVER_VARIABLE "HOTPLUGFS_HANDOVER"

@@ -15,7 +15,7 @@ static const struct {
 	unsigned next;	  /* states that may follow */
 } states[MEDIUM_STATE_COUNT] = {
 	[MEDIUM_NEW] = {"new", "new", TO(HIDDEN) | TO(IDLE) | TO(REMOVED)},
-	[MEDIUM_HIDDEN] = {"hidden", "hidden", TO(IDLE) | TO(REMOVED)},
+	[MEDIUM_HIDDEN] = {"hidden", "hidden", TO(IDLE) | TO(FAILED) | TO(REMOVED)},
 	[MEDIUM_IDLE] = {"idle", "idle",
 			 TO(MOUNTING) | TO(EJECTING) | TO(HIDDEN) | TO(FAILED) | TO(REMOVED)},
 	[MEDIUM_MOUNTING] = {"mounting", "mounting", TO_MOUNTED | TO(FAILED) | TO(REMOVED)},
@@ -102,6 +102,11 @@ enum medium_state medium_mounted_state(const struct medium *m)
 	if (m->writers > 0)
 		return MEDIUM_BUSY;
 	return m->written || m->unsynced ? MEDIUM_DIRTY : MEDIUM_CLEAN;
+}
+
+const char *medium_error_text(int err)
+{
+	return err == -ETIMEDOUT ? "the device does not answer" : strerror(-err);
 }
 
 void medium_set_reason(struct medium *m, const char *fmt, ...)

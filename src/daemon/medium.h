@@ -95,6 +95,7 @@ struct medium {
 	uint64_t appeared_s;	   /* CLOCK_REALTIME */
 	bool told_appeared;	   /* the event was sent: removal must send one, too */
 	bool redecide;		   /* the configuration or the device changed while it was in use */
+	bool hide_asked;	   /* the configuration hides it: as soon as it is in use */
 
 	/* its filesystem */
 	struct staging_job *job; /* at most one */
@@ -110,8 +111,15 @@ struct medium {
 	char options[LIMIT_OPTIONS];
 	uint32_t writers;
 	uint32_t openers;
-	bool written;	      /* since the last sync began */
-	bool unsynced;	      /* before it, and it has not succeeded */
+	bool written;  /* since the last sync began */
+	bool unsynced; /* before it, and it has not succeeded */
+	bool lost;     /* some of what was written since it was mounted is not on the disk */
+	/*
+	 * Why it could not be unmounted: its filesystem lives on, though nobody has its root, or
+	 * may do so. 0: it does not. It may still be written to the device, whatever is in there
+	 * then.
+	 */
+	int umount_err;
 	uint64_t total_bytes; /* 0: not known */
 	uint64_t free_bytes;
 	uint32_t block_size;
@@ -153,5 +161,8 @@ struct medium_identity medium_identity(const struct medium *medium);
 
 /* The state that follows from the counts: BUSY, DIRTY or CLEAN. Pure. */
 enum medium_state medium_mounted_state(const struct medium *medium);
+
+/* What an error of its device means, in words for people. */
+const char *medium_error_text(int err);
 
 void medium_set_reason(struct medium *medium, const char *fmt, ...) _printf_(2, 3);

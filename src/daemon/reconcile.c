@@ -55,17 +55,21 @@ static void preview(struct medium *m)
 
 /*
  * A driver program that ends looks like somebody who has written to the device (inotify): that is
- * no reason to forget why it ended.
+ * no reason to forget why it ended. What could not be unmounted is not idle, whatever happens.
  */
 static bool failure_stays(const struct medium *m)
 {
-	return m->state == MEDIUM_FAILED && m->driver->program && m->view == MEDIUM_VISIBLE;
+	bool program = m->driver->program && m->view == MEDIUM_VISIBLE;
+
+	return m->umount_err != 0 || (m->state == MEDIUM_FAILED && program);
 }
 
 static void show(struct broker *b, struct medium *m)
 {
 	preview(m);
-	if (!failure_stays(m)) {
+	if (failure_stays(m)) {
+		medium_set_state(m, MEDIUM_FAILED);
+	} else {
 		m->reason[0] = '\0';
 		m->had_failed = false;
 		medium_set_state(m, MEDIUM_IDLE);
@@ -111,9 +115,13 @@ static void decide(struct broker *b, struct medium *m)
 	show_under(b, m, base);
 }
 
-/* Of a medium that is in use only this is decided at once: whether it has to go. */
+/*
+ * Of a medium that is in use only this is decided at once: whether it has to go. While it is being
+ * mounted or unmounted, that comes first.
+ */
 static void decide_engaged(struct broker *b, struct medium *m)
 {
+	bool idle_close = m->state == MEDIUM_CLOSING && m->step == MEDIUM_STEP_SERVER;
 	struct policy_input in = facts(b, m, udev_source_ask(b->udev, m->dev.devnum));
 	struct policy_decision decision;
 
@@ -122,7 +130,8 @@ static void decide_engaged(struct broker *b, struct medium *m)
 		return;
 	/* its own mount does not make it the host's */
 	policy_decide(&in, &decision);
-	if (!decision.shown)
+	m->hide_asked = !decision.shown;
+	if (m->hide_asked && (medium_in_use(m) || idle_close))
 		closing_start(b, m, MEDIUM_CLOSE_HIDE);
 }
 
@@ -348,6 +357,8 @@ void reconcile_all(struct broker *b, enum reconcile_mode mode)
 
 void reconcile_put_off(struct broker *b, struct medium *m)
 {
+	if (m->hide_asked && medium_in_use(m))
+		decide_engaged(b, m);
 	if (!m->redecide || medium_is_engaged(m) || m->state == MEDIUM_REMOVED)
 		return;
 	m->redecide = false;
@@ -376,6 +387,8 @@ void reconcile_probed(struct broker *b, struct medium *m, const struct probe_res
 		reconcile_device(b, kname, RECONCILE_EVENT);
 		return;
 	}
+	if (m->state == MEDIUM_EJECTED)
+		return;
 	if (medium_is_engaged(m)) {
 		m->redecide = true;
 		return;

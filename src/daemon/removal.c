@@ -28,7 +28,7 @@ static void abandoned(const struct staging_result *result, void *data)
 static void abandon(struct broker *b, struct medium *m)
 {
 	bool mounting = m->state == MEDIUM_MOUNTING;
-	bool maybe_mounted = medium_is_engaged(m) || m->state == MEDIUM_FAILED;
+	bool maybe_mounted = medium_is_engaged(m) || m->umount_err != 0;
 	int r;
 
 	m->job = staging_job_forget(m->job);
@@ -44,9 +44,7 @@ static void abandon(struct broker *b, struct medium *m)
 
 void removal_cut_off(struct broker *b, const struct medium *m)
 {
-	bool left_mounted = m->state == MEDIUM_FAILED && !m->had_failed;
-
-	if (medium_is_engaged(m) || left_mounted)
+	if (medium_is_engaged(m) || m->umount_err != 0)
 		drives_cut_off(b, &m->dev);
 }
 

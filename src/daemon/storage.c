@@ -37,7 +37,7 @@ static void mount_failed(struct broker *b, struct medium *m, int err, const char
 	if (err == -ENODEV && program_is_missing(m->probe.fstype, advice))
 		medium_set_reason(m, "%s, and %s", reason, advice);
 	else
-		medium_set_reason(m, "%s", *reason ? reason : strerror(-err));
+		medium_set_reason(m, "%s", *reason ? reason : medium_error_text(err));
 	known = m->had_failed && streq(m->reason, before);
 	medium_set_state(m, MEDIUM_FAILED);
 	m->had_failed = true;
@@ -53,7 +53,8 @@ static void mount_succeeded(struct broker *b, struct medium *m, const struct sta
 {
 	m->root_fd = result->root_fd;
 	m->read_only = result->read_only;
-	m->written = m->unsynced = false;
+	m->written = m->unsynced = m->lost = false;
+	m->umount_err = 0; /* it was opened exclusively */
 	m->writers = m->openers = 0;
 	m->had_failed = false;
 	(void)STR_COPY(m->options, result->options);
@@ -102,7 +103,7 @@ static void mount_ended(const struct staging_result *result, void *data)
 	if (b->phase == BROKER_ENDING)
 		closing_for_exit(b, m);
 	else if (m->eject_asked)
-		closing_start(b, m, m->eject_force ? MEDIUM_CLOSE_EJECT_FORCE : MEDIUM_CLOSE_EJECT);
+		closing_eject(b, m, m->eject_force);
 	else
 		reconcile_put_off(b, m);
 }
@@ -142,7 +143,7 @@ static void start_mount(struct broker *b, struct medium *m)
 	r = staging_mount_start(b->staging, &what, b->config->mount_timeout_ms, mount_ended, m,
 				&m->job);
 	if (r < 0) {
-		mount_failed(b, m, r, r == -ETIMEDOUT ? "the device does not answer" : "");
+		mount_failed(b, m, r, medium_error_text(r));
 		return;
 	}
 	medium_set_state(m, MEDIUM_MOUNTING);
@@ -186,13 +187,26 @@ void storage_want_mount(struct broker *b, struct medium *m)
 	}
 }
 
+/* What could not be unmounted may be without a mount point by now, and live on. */
 static void not_mounted(struct broker *b, struct medium *m)
 {
 	medium_set_state(m, MEDIUM_FAILED);
-	medium_set_state(m, MEDIUM_IDLE);
+	if (m->umount_err == 0)
+		medium_set_state(m, MEDIUM_IDLE);
 	visibility_update(b, m);
-	reconcile_put_off(b, m);
-	storage_mount_wanted(b, m);
+}
+
+/* What was asked for while it was looked for. */
+static void go_on_found(struct broker *b, struct medium *m)
+{
+	if (b->phase == BROKER_ENDING) {
+		closing_for_exit(b, m);
+	} else if (m->eject_asked) {
+		closing_eject(b, m, m->eject_force);
+	} else {
+		reconcile_put_off(b, m);
+		storage_mount_wanted(b, m);
+	}
 }
 
 /* What was written before may not have been synced. */
@@ -209,6 +223,7 @@ static void found(const struct staging_result *result, void *data)
 	} else {
 		m->wanted = false;
 		m->root_fd = result->root_fd;
+		m->umount_err = 0;
 		m->read_only = result->read_only;
 		m->written = !m->read_only;
 		storage_take_space(m, result);
@@ -218,18 +233,17 @@ static void found(const struct staging_result *result, void *data)
 		storage_settle(b, m);
 		visibility_update(b, m);
 	}
-	if (b->phase == BROKER_ENDING)
-		closing_for_exit(b, m);
-	else if (m->eject_asked)
-		closing_start(b, m, m->eject_force ? MEDIUM_CLOSE_EJECT_FORCE : MEDIUM_CLOSE_EJECT);
+	go_on_found(b, m);
 }
 
 void storage_find(struct broker *b, struct medium *m)
 {
 	m->seeking = true;
 	if (staging_find_start(b->staging, m->id, m->driver->program, b->config->mount_timeout_ms,
-			       found, m, &m->job) < 0)
+			       found, m, &m->job) < 0) {
 		not_mounted(b, m);
+		go_on_found(b, m);
+	}
 }
 
 static void sync_due(void *data)
@@ -262,9 +276,10 @@ static void sync_ended(const struct staging_result *result, void *data)
 	m->job = NULL;
 	storage_take_space(m, result);
 	if (result->err < 0) {
-		medium_set_reason(m, "could not be written: %s", strerror(-result->err));
+		medium_set_reason(m, "could not be written: %s", medium_error_text(result->err));
 		log_err("%s: written data could not be put on the disk: %s", QUOTE(m->name),
-			strerror(-result->err));
+			medium_error_text(result->err));
+		m->lost |= result->err != -ETIMEDOUT; /* the kernel does not try those pages again */
 	} else {
 		m->unsynced = false;
 	}

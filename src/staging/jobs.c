@@ -233,6 +233,21 @@ static bool has_stuck_child(struct staging *staging, uint32_t id)
 	return false;
 }
 
+/*
+ * An unmount takes the mount point away first and writes out then: another one would find nothing
+ * there while the first still writes.
+ */
+static bool still_unmounts(struct staging *staging, uint32_t id)
+{
+	list_for_each (it, &staging->jobs) {
+		struct staging_job *job = CONTAINER_OF(it, struct staging_job, link);
+
+		if (job->id == id && !job->deadline && job->work == STAGING_UMOUNT)
+			return true;
+	}
+	return false;
+}
+
 static struct staging_job *job_new(struct staging *staging, const struct staging_request *request)
 {
 	struct staging_job *job = calloc(1, sizeof(*job));
@@ -418,6 +433,8 @@ int staging_umount_start(struct staging *staging, const struct staging_umount *w
 					  .force = what->force,
 					  .program = served_find(staging, what->id)};
 
+	if (!what->force && still_unmounts(staging, what->id))
+		return -ETIMEDOUT;
 	if (what->dev && !what->force && !request.program) {
 		request.devnum = what->dev->devnum;
 		(void)STR_COPY(request.kname, what->dev->kname);

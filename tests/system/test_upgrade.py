@@ -169,12 +169,12 @@ WRONG = {
     "crashes": ("kill -SEGV $$", "it crashes"),
     "knows nothing of it": ("echo 'hotplugfs: unknown option' >&2; exit 2", "unknown option"),
     "ends well": ("exit 0", "does not know how"),
-    "knows another format": ("sed 's/^hotplugfs-handover 1/hotplugfs-handover 9/' </proc/self/fd/3 >$0.record;"
+    "knows another format": ("sed 's/^hotplugfs-handover [0-9]*/hotplugfs-handover 99/' </proc/self/fd/3 >$0.record;"
                              "exec $real --takeover 3 \"$3\" 3<$0.record",
-                             "unknown format of the record: 9"),
-    "has another table": ("sed 's/\"state\":\"1:/\"state\":\"2:/' </proc/self/fd/3 >$0.record;"
+                             "unknown format of the record: 99"),
+    "has another table": ("sed 's/\"state\":\"[0-9]:/\"state\":\"9:/' </proc/self/fd/3 >$0.record;"
                           "exec $real --takeover 3 \"$3\" 3<$0.record",
-                          "open files has another layout: 2:"),
+                          "open files has another layout: 9:"),
     "reads half": ("head -c 300 </proc/self/fd/3 >$0.record; exec $real --takeover 3 \"$3\" 3<$0.record",
                    "the record is cut off"),
     "goes away": ("rm $0; exec $real \"$@\"", "cannot execute"),

@@ -129,6 +129,10 @@ static int read_object(const char *json)
 	return read_text(text, (size_t)n);
 }
 
+#define TEXT_OF(number) #number
+#define TEXT(number)	TEXT_OF(number)
+#define HEADER		"hotplugfs-handover " TEXT(HANDOVER_FORMAT)
+
 static void test_damaged_header(void **state)
 {
 	static const char *const texts[] = {
@@ -136,17 +140,17 @@ static void test_damaged_header(void **state)
 		"\n",
 		"{}",
 		"hotplugfs-handover",
-		"hotplugfs-handover 1\n",
-		"hotplugfs-handover 1 5\n{}",
-		"hotplugfs-handover 1 1\n{}",
-		"hotplugfs-handover 1 2\n[]",
-		"hotplugfs-handover 1 2\n{}",
-		"hotplugfs-handover 1 0\n",
+		HEADER "\n",
+		HEADER " 5\n{}",
+		HEADER " 1\n{}",
+		HEADER " 2\n[]",
+		HEADER " 2\n{}",
+		HEADER " 0\n",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
 		assert_int_equal(read_text(texts[i], strlen(texts[i])), -EBADMSG);
-	assert_int_equal(read_text("hotplugfs-handover 2 2\n{}", 25), -EPROTONOSUPPORT);
+	assert_int_equal(read_text("hotplugfs-handover 999 2\n{}", 27), -EPROTONOSUPPORT);
 }
 
 /* Each member that is missing, or of another type, is noticed; one that is not known is not. */
