@@ -168,7 +168,7 @@ static int directory_make(const char *path)
 }
 
 /* An engine that reads the directory now sees the old file or the new one. */
-static int file_write(const char *path, const char *text)
+static int file_replace(const char *path, const char *text)
 {
 	_cleanup_free_ char *temporary = NULL;
 	_cleanup_close_ int fd = -EBADF;
@@ -189,13 +189,45 @@ static int file_write(const char *path, const char *text)
 	return r;
 }
 
+/* A device or a pipe is there to be written to. Blocks until somebody reads the pipe. */
+static int device_write(const char *path, const char *text)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : write_all(fd, text);
+}
+
+/* What a link leads to is replaced, not the link. */
+static int file_write(const char *path, const char *text)
+{
+	_cleanup_free_ char *real = NULL;
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return errno == ENOENT ? file_replace(path, text) : -errno;
+	if (!S_ISREG(st.st_mode))
+		return device_write(path, text);
+	real = realpath(path, NULL);
+	return real ? file_replace(real, text) : -errno;
+}
+
+/* For example /dev/stdout, also where a shell made that a file, perhaps to append to it. */
+static bool is_standard_output(const char *path)
+{
+	struct stat there;
+	struct stat out;
+
+	return stat(path, &there) == 0 && fstat(STDOUT_FILENO, &out) == 0 &&
+	       there.st_dev == out.st_dev && there.st_ino == out.st_ino;
+}
+
 static enum exit_status output(const struct arguments *args, struct json_object *object)
 {
 	const char *path = arguments_value(args, "output");
 	_cleanup_free_ char *text = NULL;
 	int r;
 
-	if (!path) {
+	if (!path || is_standard_output(path)) {
 		json_print(object);
 		return EXIT_DONE;
 	}

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import stat
 import subprocess
 
 import pytest
@@ -102,6 +103,37 @@ def test_mounts(shared, daemon, loopdev, device, hotplugfs, kind):
     again = hotplugfs("attach", "--pid", one.pid, "--view", view.media)
     assert again.returncode == 0, again.stderr
     assert one.names("/media/STICK") >= {"copy"}
+
+
+def test_output_that_is_no_file(hotplugfs, work):
+    """A device, a pipe and standard output are written to, and stay what they are; behind a link the
+    file is replaced."""
+    text = hotplugfs("cdi", "--view", work).stdout
+
+    def write(name):
+        return hotplugfs("cdi", "--view", work, "--output", os.path.join(work, name))
+
+    for name, minor in (("null", 3), ("full", 7)):
+        os.mknod(os.path.join(work, name), 0o666 | stat.S_IFCHR, os.makedev(1, minor))
+        before = os.lstat(os.path.join(work, name))
+        written = write(name)
+        assert written.returncode == (1 if name == "full" else 0), written.stderr
+        assert ("No space left" in written.stderr) is (name == "full")
+        assert os.lstat(os.path.join(work, name)).st_ino == before.st_ino
+    assert write("/dev/stdout").stdout == text and os.path.islink("/dev/stdout")
+    with open(os.path.join(work, "appended"), "w+", encoding="utf-8") as file:
+        print("before", file=file, flush=True)
+        subprocess.run([write("null").args[0], "cdi", "--view", work, "-o", "/dev/stdout"],
+                       stdout=file, timeout=30, check=True)
+        file.seek(0)
+        assert file.read() == f"before\n{text}"
+    os.symlink("behind", os.path.join(work, "link"))
+    with open(os.path.join(work, "behind"), "w", encoding="utf-8") as file:
+        file.write("x" * 10000)
+    assert write("link").returncode == 0 and os.path.islink(os.path.join(work, "link"))
+    with open(os.path.join(work, "behind"), encoding="utf-8") as file:
+        assert file.read() == text
+    assert "Is a directory" in write("").stderr
 
 
 def test_specification(hotplugfs, work, request):
