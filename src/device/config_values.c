@@ -88,9 +88,14 @@ int duration_parse(const char *text, uint64_t *ret_ms)
 
 int config_parse_duration(const char *value, void *field, char *error, size_t error_size)
 {
-	if (duration_parse(value, field) < 0)
-		return invalid(value, "a time such as 10, 500ms, 2s, 5min, 1h or never", error,
-			       error_size);
+	uint64_t ms;
+
+	/* 0 of something would be at once, and a wish for never is to be told from a slip */
+	if (duration_parse(value, &ms) < 0 || (ms == 0 && !streq(value, "never")))
+		return invalid(value,
+			       "a time such as 10, 500ms, 2s, 5min or 1h, more than 0, or never",
+			       error, error_size);
+	*(uint64_t *)field = ms;
 	return 0;
 }
 

@@ -24,6 +24,7 @@ int config_setting_find(const struct config_setting *table, size_t count, const 
 
 int config_parse_bool(const char *value, void *field, char *error, size_t error_size);
 int config_parse_tristate(const char *value, void *field, char *error, size_t error_size);
+/* As 0: "never", and nothing else. */
 int config_parse_duration(const char *value, void *field, char *error, size_t error_size);
 /* As a duration, but not 0: something must end. */
 int config_parse_deadline(const char *value, void *field, char *error, size_t error_size);

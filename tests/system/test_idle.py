@@ -177,9 +177,9 @@ def test_pulled_while_idle(stick):
 
 
 def test_never(daemon, loopdev):
-    """--idle-timeout 0 keeps it mounted."""
+    """--idle-timeout never keeps it mounted."""
     disk = loopdev(label="STICK")
-    view = daemon(disk, options=["--idle-timeout", "0"])
+    view = daemon(disk, options=["--idle-timeout", "never"])
     disk.plug()
     view.wait_for("STICK")
     os.listdir(view.path("STICK"))

@@ -27,8 +27,8 @@ def one_line(result, status):
 @pytest.mark.parametrize("arguments", [
     [], ["nonsense"], ["--nonsense"], ["mount"], ["mount", "/a", "/b"], ["mount", "--nonsense", "/a"],
     ["mount", "--include"], ["mount", "--idle-timeout", "soon", "/a"],
-    ["mount", "--idle-timeout", "-1", "/a"], ["mount", "--owner", "no-such-user", "/a"],
-    ["mount", "--owner", "1:2:3", "/a"], ["mount", "--log-level", "loud", "/a"],
+    ["mount", "--idle-timeout", "0", "/a"], ["mount", "--idle-timeout", "-1", "/a"],
+    ["mount", "--owner", "no-such-user", "/a"], ["mount", "--owner", "1:2:3", "/a"], ["mount", "--log-level", "loud", "/a"],
     ["mount", "--durability", "maybe", "/a"], ["mount", "--read-only=perhaps", "/a"],
     ["list", "extra"], ["list", "--nonsense"], ["wait"], ["wait", "a", "b"],
     ["wait", "a", "--timeout", "x"], ["eject"], ["eject", "a", "b"], ["probe"],

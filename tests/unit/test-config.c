@@ -183,6 +183,8 @@ static void refuses_files(void **state)
 		{"include = ,\n", 1, "is not a kernel name"},
 		{"include = /dev/sdb\n", 1, "is not a kernel name such as sdb1"},
 		{"idle-timeout = soon\n", 1, "idle-timeout: \"soon\" is not a time such as"},
+		{"idle-timeout = 0\n", 1, "idle-timeout: \"0\" is not a time such as"},
+		{"idle-timeout = 0ms\n", 1, "more than 0, or never"},
 		{"probe-timeout = 0\n", 1, "more than 0"},
 		{"mount-timeout = never\n", 1, "more than 0"},
 		{"read-only = maybe\n", 1, "\"maybe\" is not yes or no"},
