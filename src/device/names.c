@@ -18,6 +18,7 @@ struct holder {
 };
 
 struct names {
+	char *dir;  /* the state directory; NULL: none */
 	int dir_fd; /* -EBADF: remember only until exit */
 	struct list holders;
 	struct list records; /* oldest first */
@@ -36,6 +37,7 @@ struct names *names_free(struct names *names)
 	}
 	names_store_free(&names->records);
 	close_fd(names->dir_fd);
+	free(names->dir);
 	free(names);
 	return NULL;
 }
@@ -43,31 +45,32 @@ struct names *names_free(struct names *names)
 static void tell_once(struct names *names, const char *what, int err)
 {
 	if (!names->told)
-		log_warning("%s: %s; the owners of contested names are remembered only until "
+		log_warning("%s %s: %s; the owners of contested names are remembered only until "
 			    "exit",
-			    what, strerrordesc_np(-err));
+			    what, QUOTE(names->dir), strerrordesc_np(-err));
 	names->told = true;
 }
 
-static void load(struct names *names, const char *state_dir)
+static void load(struct names *names)
 {
 	int r;
 
-	if (mkdir(state_dir, 0755) < 0 && errno != EEXIST) {
+	if (mkdir(names->dir, 0755) < 0 && errno != EEXIST) {
 		tell_once(names, "cannot make the state directory", -errno);
 		return;
 	}
-	names->dir_fd = open(state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	names->dir_fd = open(names->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (names->dir_fd < 0) {
 		tell_once(names, "cannot open the state directory", -errno);
 		return;
 	}
 	r = names_store_load(names->dir_fd, &names->records);
 	if (r == -EBADMSG) {
-		log_warning("the file of contested names is damaged; moved aside to names.bad");
+		log_warning("the file of contested names in %s is damaged; moved aside to names.bad",
+			    QUOTE(names->dir));
 		(void)renameat(names->dir_fd, "names", names->dir_fd, "names.bad");
 	} else if (r < 0) {
-		tell_once(names, "cannot read the file of contested names", r);
+		tell_once(names, "cannot read the file of contested names in", r);
 	}
 	list_for_each (it, &names->records)
 		names->record_count++;
@@ -82,8 +85,14 @@ int names_new(const char *state_dir, struct names **ret_names)
 	*names = (struct names){.dir_fd = -EBADF};
 	list_init(&names->holders);
 	list_init(&names->records);
-	if (state_dir && *state_dir)
-		load(names, state_dir);
+	if (state_dir && *state_dir) {
+		names->dir = strdup(state_dir);
+		if (!names->dir) {
+			names_free(names);
+			return -ENOMEM;
+		}
+		load(names);
+	}
 	*ret_names = names;
 	return 0;
 }
@@ -190,7 +199,7 @@ static void save(struct names *names)
 	names->changed = false;
 	r = names_store_save(names->dir_fd, &names->records);
 	if (r < 0)
-		tell_once(names, "cannot write the file of contested names", r);
+		tell_once(names, "cannot write the file of contested names in", r);
 }
 
 static int hold(struct names *names, const char *base, const char *name, const char *identity)

@@ -294,6 +294,13 @@ def test_damaged_memory_of_names(daemon, loopdev, work):
         assert b"nonsense" not in open(state, "rb").read()
 
 
+def test_no_memory_of_names(daemon, loopdev):
+    """A state directory that cannot be used is named; the media are shown all the same."""
+    disk = loopdev(label="STICK").plug()
+    view = daemon(disk, options=["--state-dir", "/dev/null/state"]).wait_for("STICK")
+    assert view.log().count('state directory "/dev/null/state": ') == 1
+
+
 def test_escaped_for_people(daemon, loopdev, hotplugfs):
     """`list` for people does not send a hostile label to the terminal."""
     disk = loopdev("ext2", options=["-O", "^metadata_csum"])
