@@ -26,6 +26,21 @@ static const struct table_column columns[] = {
 	{0},
 };
 
+/* Disks with a name come first, in the order of their names, then the others by their device. */
+static int compare(const void *a, const void *b)
+{
+	struct json_object *const one = *(struct json_object *const *)a;
+	struct json_object *const other = *(struct json_object *const *)b;
+	const char *name = medium_text(one, "name");
+	const char *other_name = medium_text(other, "name");
+
+	if (!*name != !*other_name)
+		return *name ? -1 : 1;
+	if (!streq(name, other_name))
+		return strcmp(name, other_name);
+	return strverscmp(medium_text(one, "device"), medium_text(other, "device"));
+}
+
 static int row_add(struct table *table, struct json_object *medium)
 {
 	struct size_text size = medium_size(medium, "size_bytes");
@@ -83,6 +98,7 @@ static enum exit_status list_run(const struct arguments *args)
 		error_print(args->command, "the daemon's answer cannot be understood");
 		return EXIT_FAILED;
 	}
+	json_object_array_sort(media, compare);
 	if (arguments_has(args, "json")) {
 		json_print(media);
 		return EXIT_DONE;

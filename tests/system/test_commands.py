@@ -63,6 +63,22 @@ def test_list_for_people(stick):
     assert "STICK" not in view.client("list").stdout
 
 
+def test_list_is_sorted(daemon, loopdev):
+    """By name, for people and for programs; what has no name comes last, by device."""
+    disks = [loopdev(label=label) for label in ("B", "b", "C", "A")]
+    loopdev(label="HIDDEN").plug()
+    view = daemon(*disks)
+    for number, disk in enumerate(disks, 1):
+        disk.plug()
+        view.wait_for(*("B", "b", "C", "A")[:number])
+    assert [medium["name"] for medium in view.list()] == ["A", "B", "C", "b"]
+    lines = view.client("list").stdout.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == ["A", "B", "C", "b"]
+    everything = view.list("--all")
+    assert [medium["name"] for medium in everything[:4]] == ["A", "B", "C", "b"]
+    assert len(everything) > 4 and not any(medium["name"] for medium in everything[4:])
+
+
 def test_list_all(daemon, loopdev):
     """What is not shown is still listed by `list --all`, with the reason."""
     shown, hidden = loopdev(label="SHOWN").plug(), loopdev(label="HIDDEN").plug()
