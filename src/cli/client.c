@@ -228,9 +228,7 @@ static void read_explain(const struct client *client, int err)
 		error_print(client->command, "the daemon ended the connection");
 	else if (err == -EBADMSG)
 		error_print(client->command, "the daemon's answer cannot be understood");
-	else if (err == -EPIPE)
-		error_print(client->command, "standard output was closed");
-	else if (err != -ETIMEDOUT)
+	else if (err != -ETIMEDOUT && err != -EPIPE)
 		error_print(client->command, "cannot read the daemon's answer: %s",
 			    error_text(-err));
 }

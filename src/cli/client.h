@@ -37,6 +37,6 @@ struct json_object *client_request(const char *name);
 
 /*
  * Reads one more object (an event of monitor), however long it takes. Returns 0; or -errno after
- * a line on stderr, -EPIPE when nobody reads our stdout any more.
+ * a line on stderr, or -EPIPE without one when nobody reads our stdout any more.
  */
 int client_read(struct client *client, struct json_object **ret_object);

@@ -62,6 +62,12 @@ void usage_print(const struct command *command, const char *fmt, ...)
 	message_print(command, text, end);
 }
 
+/* Why an earlier write failed is forgotten, but the next one fails for the same reason. */
+static int lost_error(void)
+{
+	return fputc('\n', stdout) == EOF || fflush(stdout) != 0 ? errno : EIO;
+}
+
 int output_flush(const struct command *command)
 {
 	int err = 0;
@@ -69,10 +75,10 @@ int output_flush(const struct command *command)
 	if (fflush(stdout) != 0)
 		err = errno;
 	else if (ferror(stdout))
-		err = EIO;
-	if (!err)
-		return 0;
-	error_print(command, "cannot write to standard output: %s", error_text(err));
+		err = lost_error();
+	/* Whoever closes the pipe early has what he wanted: as silent as a SIGPIPE. */
+	if (err && err != EPIPE)
+		error_print(command, "cannot write to standard output: %s", error_text(err));
 	return -err;
 }
 

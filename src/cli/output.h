@@ -16,8 +16,8 @@ void error_print(const struct command *command, const char *fmt, ...) _printf_(2
 void usage_print(const struct command *command, const char *fmt, ...) _printf_(2, 3);
 
 /*
- * Writes out what stdout holds. Returns 0; or -errno when it did not get there (a full disk, a
- * closed pipe), after saying so on stderr.
+ * Writes out what stdout holds. Returns 0; or -errno when it did not get there (a full disk), after
+ * saying so on stderr; -EPIPE, when nobody reads it, without a word.
  */
 int output_flush(const struct command *command);
 

@@ -88,13 +88,31 @@ def test_list_all(daemon, loopdev):
     assert len(mine) == 1 and mine[0]["shown"] is False and "--include" in mine[0]["reason"]
 
 
-def test_list_into_a_closed_pipe(stick):
-    """Output that cannot be written is a failure, not a success."""
+def write_to(stdout, *command):
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60,
+                          check=False)
+
+
+def test_list_onto_a_full_disk(stick):
+    """Output that cannot be written is a failure, not a success, and why is told: also of output
+    that is more than a buffer."""
     view, _ = stick
     with open("/dev/full", "w", encoding="ascii") as full:
-        result = subprocess.run([view.binary, "list", "--socket", view.socket], stdout=full,
-                                stderr=subprocess.PIPE, text=True, timeout=30, check=False)
-    assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+        for command in (["list", "--socket", view.socket], ["doctor"], ["doctor", "--json"]):
+            result = write_to(full, view.binary, *command)
+            assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+            assert "No space left" in result.stderr, command
+
+
+@pytest.mark.parametrize("command", ["list", "monitor"])
+def test_closed_pipe(stick, command):
+    """Who closes the pipe has what he wanted: no message, but no success either."""
+    view, _ = stick
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = write_to(writer, view.binary, command, "--socket", view.socket)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (1, "")
 
 
 def test_wait(daemon, loopdev):
