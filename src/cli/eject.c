@@ -3,6 +3,7 @@
 
 #include "cli/client.h"
 #include "cli/command.h"
+#include "cli/medium.h"
 #include "cli/output.h"
 #include "daemon/control.h"
 
@@ -26,16 +27,21 @@ static enum exit_status eject_run(const struct arguments *args)
 	_cleanup_(client_freep) struct client *client = NULL;
 	_cleanup_(json_putp) struct json_object *request = client_request("eject");
 	_cleanup_(json_putp) struct json_object *answer = NULL;
-	_cleanup_free_ char *name = text_escape(args->operand, NULL);
+	_cleanup_free_ char *name = NULL;
+	_cleanup_free_ char *shown = NULL;
+	enum exit_status status = medium_name(args, &name);
 
+	if (status != EXIT_DONE)
+		return status;
 	if (client_open(args, &client) < 0)
 		return EXIT_FAILED;
-	if (request && request_fill(request, args->operand, arguments_has(args, "force")) < 0)
+	if (request && request_fill(request, name, arguments_has(args, "force")) < 0)
 		json_putp(&request);
 	/* Writing out a slow disk takes as long as it takes; the daemon has the deadlines. */
 	if (client_call(client, request, CLIENT_FOREVER, &answer) < 0)
 		return EXIT_FAILED;
-	(void)printf("%s can be unplugged now\n", name ? name : "the disk");
+	shown = text_escape(name, NULL);
+	(void)printf("%s can be unplugged now\n", shown ? shown : "the disk");
 	return EXIT_DONE;
 }
 

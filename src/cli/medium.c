@@ -2,7 +2,28 @@
 
 #include <stdio.h>
 
+#include "base/log.h"
 #include "daemon/medium_json.h"
+
+enum exit_status medium_name(const struct arguments *args, char **ret_name)
+{
+	_cleanup_free_ char *name = strdup(args->operand);
+	size_t length = strlen(args->operand);
+
+	if (!name) {
+		error_print(args->command, "out of memory");
+		return EXIT_FAILED;
+	}
+	if (length > 1 && name[length - 1] == '/')
+		name[length - 1] = '\0';
+	if (strchr(name, '/')) {
+		usage_print(args->command, "%s is a path; %s is a name that list tells",
+			    QUOTE(args->operand), args->command->operand);
+		return EXIT_USAGE;
+	}
+	*ret_name = TAKE_PTR(name);
+	return EXIT_DONE;
+}
 
 const char *medium_text(struct json_object *medium, const char *member)
 {

@@ -5,6 +5,13 @@
 
 #include "cli/output.h"
 
+/*
+ * The operand as the name of a disk, to be freed: without the slash that the completion of a shell
+ * puts after a directory. Returns EXIT_DONE; or, after a message, EXIT_USAGE if it is a path, or
+ * EXIT_FAILED.
+ */
+enum exit_status medium_name(const struct arguments *args, char **ret_name);
+
 /* A member's text, borrowed; "" if it is null or missing. */
 const char *medium_text(struct json_object *medium, const char *member);
 /* A member in bytes, for people; "" if it is null, missing or negative. */

@@ -59,6 +59,8 @@ static int stay(struct client *client, const char *name, uint64_t timeout_ms)
 static enum exit_status wait_run(const struct arguments *args)
 {
 	_cleanup_(client_freep) struct client *client = NULL;
+	_cleanup_free_ char *name = NULL;
+	enum exit_status status;
 	uint64_t timeout_ms;
 	int r;
 
@@ -67,11 +69,14 @@ static enum exit_status wait_run(const struct arguments *args)
 			    QUOTE(arguments_value(args, "timeout")));
 		return EXIT_USAGE;
 	}
+	status = medium_name(args, &name);
+	if (status != EXIT_DONE)
+		return status;
 	if (client_open(args, &client) < 0)
 		return EXIT_FAILED;
-	r = timeout_ms ? stay(client, args->operand, timeout_ms) : look(client, args->operand);
+	r = timeout_ms ? stay(client, name, timeout_ms) : look(client, name);
 	if (r == -ETIMEDOUT)
-		error_print(args->command, "%s is not there", QUOTE(args->operand));
+		error_print(args->command, "%s is not there", QUOTE(name));
 	return r < 0 ? EXIT_FAILED : EXIT_DONE;
 }
 

@@ -129,6 +129,16 @@ def test_wait(daemon, loopdev):
     assert took(lambda: view.client("wait", "STICK")) < 2
 
 
+def test_name_with_a_slash(stick):
+    """The slash that a shell's completion puts after a directory is no part of the name."""
+    view, disk = stick
+    view.client("wait", "STICK/", "--timeout", "0")
+    view.client("wait", "STICK/", "--timeout", "5")
+    assert view.client("wait", "OTHER/", "--timeout", "0", check=False).returncode == 1
+    assert view.eject("STICK/").stdout.startswith("STICK can")
+    assert view.names() == set() and not disk.held()
+
+
 class Monitor:
     """`monitor` in the background."""
 

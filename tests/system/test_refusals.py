@@ -28,11 +28,12 @@ def one_line(result, status):
     [], ["nonsense"], ["--nonsense"], ["mount"], ["mount", "/a", "/b"], ["mount", "--nonsense", "/a"],
     ["mount", "--include"], ["mount", "--idle-timeout", "soon", "/a"],
     ["mount", "--idle-timeout", "0", "/a"], ["mount", "--idle-timeout", "-1", "/a"],
-    ["mount", "--owner", "no-such-user", "/a"], ["mount", "--owner", "1:2:3", "/a"], ["mount", "--log-level", "loud", "/a"],
+    ["mount", "--owner", "no-such-user", "/a"], ["mount", "--owner", "1:2:3", "/a"],
+    ["mount", "--log-level", "loud", "/a"],
     ["mount", "--durability", "maybe", "/a"], ["mount", "--read-only=perhaps", "/a"],
-    ["list", "extra"], ["list", "--nonsense"], ["wait"], ["wait", "a", "b"],
-    ["wait", "a", "--timeout", "x"], ["eject"], ["eject", "a", "b"], ["probe"],
-    ["probe", "a", "b"], ["doctor", "extra"], ["monitor", "extra"], ["mount", ""],
+    ["list", "extra"], ["list", "--nonsense"], ["wait"], ["wait", "a", "b"], ["wait", "a/b"],
+    ["wait", "/"], ["wait", "a", "--timeout", "x"], ["eject"], ["eject", "a", "b"], ["eject", "/a"],
+    ["eject", "a//"], ["probe"], ["probe", "a", "b"], ["doctor", "extra"], ["monitor", "extra"], ["mount", ""],
     ["list", "\x1b[31m\n"],
 ])
 def test_bad_command_line(hotplugfs, arguments):
