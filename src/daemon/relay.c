@@ -150,7 +150,10 @@ static int start_netns(struct relay *relay)
 	if (r < 0)
 		log_err("cannot send events to the network namespace of process %d: %s%s",
 			relay->args->pid, strerror(-r),
-			r == -EPERM ? "; root can, or who made its user namespace" : "");
+			r == -EPERM ? "; it takes CAP_SYS_ADMIN over that namespace and the right "
+				      "to trace the process, as the host's root has, or who made "
+				      "its user namespace"
+				    : "");
 	return r;
 }
 
