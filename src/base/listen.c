@@ -1,32 +1,52 @@
 #include "listen.h"
 
-#include <libgen.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "limits.h"
 #include "util.h"
 
-/* ret_made: the directory of path if this call made it, to be freed; else not touched. */
-static int make_parent(const char *path, char **ret_made)
-{
-	_cleanup_free_ char *copy = strdup(path);
-	char *above;
+/* The directories above a socket that were made here, each by where it ends in the path. */
+struct made {
+	size_t ends[LIMIT_SOCKET_PATH];
+	size_t count;
+};
 
-	if (!copy)
-		return -ENOMEM;
-	above = dirname(copy);
-	for (char *p = above + 1; *p; p++) {
-		if (*p != '/')
+/* The last one decides: those above may be there and not to be looked at. */
+static int make_parents(const char *path, struct made *made)
+{
+	char above[LIMIT_SOCKET_PATH];
+	int r = 0;
+
+	for (size_t i = 1; path[i]; i++) {
+		if (path[i] != '/')
 			continue;
-		*p = '\0';
-		(void)mkdir(above, 0755);
-		*p = '/';
+		(void)str_copy(above, i + 1, path);
+		r = mkdir(above, 0755) < 0 ? -errno : 0;
+		if (r == 0)
+			made->ends[made->count++] = i;
 	}
-	if (mkdir(above, 0755) < 0)
-		return errno == EEXIST ? 0 : -errno;
-	*ret_made = strdup(above);
-	return 0;
+	return r == -EEXIST ? 0 : r;
+}
+
+static void remove_parents(const char *path, struct made *made)
+{
+	char above[LIMIT_SOCKET_PATH];
+
+	while (made->count > 0) {
+		(void)str_copy(above, made->ends[--made->count] + 1, path);
+		(void)rmdir(above);
+	}
+}
+
+/* Not told without memory: then it stays, which harms nobody. */
+static void tell_last(const char *path, const struct made *made, char **ret_made)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (made->count > 0 && made->ends[made->count - 1] == (size_t)(slash - path))
+		*ret_made = strndup(path, (size_t)(slash - path));
 }
 
 /*
@@ -51,28 +71,43 @@ static int remove_stale(const struct sockaddr_un *sun, int type)
 	return unlink(sun->sun_path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-int listen_unix(const char *path, int type, char **ret_made)
+static int bind_at(const struct sockaddr_un *sun, int type)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un sun = {.sun_family = AF_UNIX};
 	int r;
 
 	if (fd < 0)
 		return -errno;
-	if (!STR_COPY(sun.sun_path, path))
-		return -ENAMETOOLONG;
-	r = make_parent(path, ret_made);
-	if (r == 0)
-		r = remove_stale(&sun, type);
+	r = remove_stale(sun, type);
 	if (r < 0)
 		return r;
-	if (bind(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0)
+	if (bind(fd, (const struct sockaddr *)sun, sizeof(*sun)) < 0)
 		return -errno;
 	/* anybody may connect: who may do what is decided for each request */
-	if (chmod(path, 0666) < 0 || listen(fd, 16) < 0) {
+	if (chmod(sun->sun_path, 0666) < 0 || listen(fd, 16) < 0) {
 		r = -errno;
-		(void)unlink(path);
+		(void)unlink(sun->sun_path);
 		return r;
 	}
 	return TAKE_FD(fd);
+}
+
+int listen_unix(const char *path, int type, char **ret_made)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	struct made made = {.count = 0};
+	int r;
+
+	_Static_assert(sizeof(sun.sun_path) == LIMIT_SOCKET_PATH, "it is as long as a path");
+	if (!STR_COPY(sun.sun_path, path))
+		return -ENAMETOOLONG;
+	r = make_parents(path, &made);
+	if (r == 0)
+		r = bind_at(&sun, type);
+	if (r < 0) {
+		remove_parents(path, &made);
+		return r;
+	}
+	tell_last(path, &made, ret_made);
+	return r;
 }

@@ -4,8 +4,8 @@
 /*
  * Listens at path, non-blocking, with mode 0666; type: SOCK_STREAM or SOCK_SEQPACKET. Makes the
  * directories above; ret_made: the last of them if this call made it, to be freed by the caller,
- * else not touched. A socket that nobody listens on any more is replaced. Returns the fd, or
- * -EADDRINUSE if somebody listens there, -EEXIST if it is something else, -ENAMETOOLONG, or
- * -errno. Never blocks.
+ * else not touched. A socket that nobody listens on any more is replaced. Returns the fd; or, and
+ * then none of these directories is left, -EADDRINUSE if somebody listens there, -EEXIST if it is
+ * something else, -ENAMETOOLONG, or -errno. Never blocks.
  */
 int listen_unix(const char *path, int type, char **ret_made);

@@ -177,10 +177,11 @@ static int start(struct relay *relay)
 		r = failed("watch signals", start_signals(relay));
 	if (r == 0)
 		r = start_events(relay);
-	if (r == 0 && relay->args->listen)
-		r = start_peers(relay);
 	if (r == 0 && relay->args->pid)
 		r = start_netns(relay);
+	/* last, since the directory that it makes stays: see relay_peers_free() */
+	if (r == 0 && relay->args->listen)
+		r = start_peers(relay);
 	return r;
 }
 

@@ -133,6 +133,15 @@ def test_relay_into_namespace(place, relay, kind):
     assert one.process.wait(20) == 0 and "has ended" in one.log()
 
 
+def test_relay_that_cannot_start(hotplugfs, work):
+    """It leaves none of the directories that it made for its socket."""
+    away = os.path.relpath("/proc/none", os.path.join(work, "a/b"))
+    for path, more in (("a/b/socket", ["--pid", "4194304"]), (f"a/b/{away}/socket", [])):
+        result = hotplugfs("relay", "--listen", os.path.join(work, path), *more)
+        assert result.returncode == 1 and result.stderr.count("\n") == 1, result.stderr
+        assert os.listdir(work) == []
+
+
 @pytest.mark.parametrize("kind", ["userns", "rootless"])
 def test_relay_by_socket(place, relay, work, kind):
     """`hotplugfs relay` behind a unix socket, found in the place where it is looked for; one that
