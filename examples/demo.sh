@@ -1,7 +1,8 @@
 #!/bin/bash
 # Shows what hotplugfs does, on a disk that this script makes: plug, use without any rights,
 # unplug. Run it as root on Debian. Exit 0 means that every step was checked and is so.
-# Packages that are missing are installed; all else that it makes is removed at the end.
+# Packages that are missing are installed and build/ is left; all else that it makes is removed at
+# the end.
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd)
