@@ -32,6 +32,7 @@ static const struct {
 	{STEP_PROCESS, -EPERM, "it takes CAP_SYS_ADMIN and CAP_SYS_CHROOT to go into a container"},
 	{STEP_PROCESS, -EACCES, "it takes CAP_SYS_PTRACE to look at the process"},
 	{STEP_TARGET, -EINVAL, "is the root directory of the container"},
+	{STEP_TARGET, -ENOENT, "is missing, and is made only in a directory that is there"},
 	{STEP_TARGET, -EEXIST, "there is a view already"},
 	{STEP_TARGET, -EROFS, "is missing, and the container is read-only"},
 	{STEP_TARGET, -ENODATA, "there is no view"},

@@ -149,7 +149,9 @@ def test_target_is_made(shared, daemon, guest, attach, view_is_first):
     view = daemon(where=shared)
     one = guest(Namespaces)
     target = os.path.join(one.root, "new")
-    assert "No such file" in attach(one, view, f"{target}/er", check=False).stderr
+    refused = attach(one, view, f"{target}/er", check=False)
+    assert refused.returncode == 1 and "made only in a directory that is there" in refused.stderr
+    assert not os.path.exists(target)
     attach(one, view, target)
     again = attach(one, view, *["--read-only"][view_is_first:], target, check=False)
     assert again.returncode == 1 and "there is a view already" in again.stderr
@@ -171,7 +173,7 @@ def test_hostile_links(shared, daemon, guest, attach, work):
         assert len(one.mounts("/media")) == 2
         attach(one, view, f"/opt/{name}", verb="detach")
         assert one.mounts("/media") == []
-    for name, reason in {"out": "No such file", "root": "symbolic links", "slash": "root directory",
+    for name, reason in {"out": "is missing", "root": "symbolic links", "slash": "root directory",
                          "file": "directory"}.items():
         with open(os.path.join(one.data, "file"), "wb"):
             pass
