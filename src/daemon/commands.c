@@ -67,6 +67,30 @@ static void run_monitor(struct broker *b, struct control_peer *peer,
 	control_peer_monitor(peer);
 }
 
+/* One that would have this name if it had not been ejected, and is still plugged in; or NULL. */
+static struct medium *find_ejected(struct broker *b, const char *name)
+{
+	registry_for_each (m, &b->registry)
+		if (m->state == MEDIUM_EJECTED && streq(m->base, name))
+			return m;
+	return NULL;
+}
+
+/* No medium is visible under the name: who ejects twice hears again what he was told. */
+static void answer_again(struct broker *b, struct control_peer *peer, const char *name)
+{
+	struct medium *m = find_ejected(b, name);
+
+	if (!m)
+		control_reply_error(peer, -ENOENT, "there is no medium of this name");
+	else if (m->view != MEDIUM_ABSENT)
+		control_peer_wait(peer, CONTROL_WAIT_EJECT, "", m->id);
+	else if (m->unsynced)
+		control_reply_error(peer, -EIO, "%s", m->reason);
+	else
+		control_reply(peer, answer_medium(b, m));
+}
+
 static void run_eject(struct broker *b, struct control_peer *peer,
 		      const struct control_request *request)
 {
@@ -77,7 +101,7 @@ static void run_eject(struct broker *b, struct control_peer *peer,
 		return;
 	}
 	if (!m) {
-		control_reply_error(peer, -ENOENT, "there is no medium of this name");
+		answer_again(b, peer, request->name);
 		return;
 	}
 	control_peer_wait(peer, CONTROL_WAIT_EJECT, "", m->id);

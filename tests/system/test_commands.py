@@ -225,6 +225,16 @@ def test_eject(stick):
     assert os.stat(view.path("STICK", "file")).st_size == 100_000
 
 
+def test_eject_twice(stick):
+    """A disk that was ejected and is still plugged in can be pulled: said again, not refused."""
+    view, disk = stick
+    first = view.eject("STICK").stdout
+    assert view.eject("STICK").stdout == first and view.names() == set()
+    disk.unplug()
+    disk.wait_unplugged()
+    until("it is forgotten", lambda: "no medium" in view.eject("STICK", check=False).stderr)
+
+
 def test_eject_of_an_unmounted_disk(stick):
     """An idle disk can be ejected too, without mounting it."""
     view, disk = stick
