@@ -74,6 +74,29 @@ static int kname_of_node(int sysfs_fd, const char *path, char *ret_kname, size_t
 	return str_copy(ret_kname, size, base ? base + 1 : target) ? 0 : -ENAMETOOLONG;
 }
 
+/* Nothing is known of the content of a device that could not be examined: that is no success. */
+static enum exit_status verdict(const struct examination *e)
+{
+	const struct probe_result *probe = &e->probe;
+
+	switch (probe->outcome) {
+	case PROBE_FOUND:
+	case PROBE_NOTHING:
+	case PROBE_AMBIVALENT:
+	case PROBE_NO_MEDIUM:
+		return EXIT_DONE;
+	case PROBE_ERROR:
+		error_print(e->command, "%s %s: %s", e->dev.kname, outcomes[probe->outcome],
+			    error_text(-probe->err));
+		return EXIT_FAILED;
+	case PROBE_TIMEOUT:
+	case PROBE_CRASHED:
+		error_print(e->command, "%s: %s", e->dev.kname, outcomes[probe->outcome]);
+		return EXIT_FAILED;
+	}
+	return EXIT_FAILED;
+}
+
 /* device: a kernel name or a path. */
 static int device_read(struct examination *e, const char *device)
 {
@@ -134,7 +157,8 @@ static void examine(struct examination *e)
 		e->probe = (struct probe_result){
 			.outcome = r == -ENOMEDIUM ? PROBE_NO_MEDIUM : PROBE_ERROR, .err = r};
 	policy_decide(&in, &e->decision);
-	name_base(e->decision.wanted_name, e->probe.label, e->probe.uuid, e->dev.kname, e->name);
+	if (e->probe.outcome == PROBE_FOUND && streq(e->probe.usage, "filesystem"))
+		name_base(e->decision.wanted_name, e->probe.label, e->probe.uuid, e->dev.kname, e->name);
 }
 
 static void line_print(const char *title, const char *text)
@@ -241,7 +265,7 @@ static enum exit_status probe_device(struct examination *e, const char *device, 
 		print_text(e);
 	else if (print_json(e) < 0)
 		return EXIT_FAILED;
-	return EXIT_DONE;
+	return verdict(e);
 }
 
 static enum exit_status probe_run(const struct arguments *args)

@@ -153,6 +153,17 @@ static bool bus_is_for_media(enum blockdev_bus bus)
 	       bus == BLOCKDEV_BUS_MEMSTICK;
 }
 
+static bool content_allows(const struct policy_input *in, char *reason, size_t size);
+
+/* Nobody is told to include what would not be shown then. */
+static bool is_not_removable(const struct policy_input *in, char *reason, size_t size)
+{
+	if (in->probe && !content_allows(in, reason, size))
+		return false;
+	return say(reason, size, "not removable; --include %s shows it%s", in->dev->kname,
+		   in->probe ? "" : " if it holds a filesystem");
+}
+
 /* Whether this kind of device is wanted; the reason is set either way. */
 static bool is_wanted(const struct policy_input *in, char *reason, size_t size)
 {
@@ -180,7 +191,7 @@ static bool is_wanted(const struct policy_input *in, char *reason, size_t size)
 	else if (dev->removable)
 		(void)say(reason, size, "a removable medium");
 	else
-		return say(reason, size, "not removable; --include %s shows it", dev->kname);
+		return is_not_removable(in, reason, size);
 	return true;
 }
 
@@ -282,6 +293,13 @@ static bool partition_allows(const struct policy_input *in, char *reason, size_t
 		   in->dev->kname);
 }
 
+/* What the probe found can be shown; else the reason is set. */
+static bool content_allows(const struct policy_input *in, char *reason, size_t size)
+{
+	return outcome_allows(in, reason, size) && usage_allows(in, reason, size) &&
+	       partition_allows(in, reason, size);
+}
+
 /* Each setting comes from the first matching rule that has it. */
 static void apply_rules(const struct policy_input *in, struct policy_decision *decision)
 {
@@ -314,9 +332,7 @@ void policy_decide(const struct policy_input *in, struct policy_decision *ret_de
 
 	decision.shown = false;
 	if (!never_shown(in, decision.reason, size) && is_wanted(in, decision.reason, size)) {
-		decision.shown = outcome_allows(in, why_not, size) &&
-				 usage_allows(in, why_not, size) &&
-				 partition_allows(in, why_not, size);
+		decision.shown = content_allows(in, why_not, size);
 		if (!decision.shown)
 			(void)STR_COPY(decision.reason, why_not);
 	}

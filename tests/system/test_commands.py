@@ -12,6 +12,7 @@ import subprocess
 import pytest
 
 from harness import processes
+from harness.dying import DyingDisk
 from harness.people import as_user, sh
 from harness.wait import took, until
 
@@ -335,6 +336,38 @@ def test_probe(hotplugfs, loopdev):
     result = hotplugfs("probe", disk.device)
     assert result.returncode == 0 and "--include" in result.stdout and "xfs" in result.stdout
     assert not disk.mounted()
+
+
+@pytest.mark.parametrize("content", ["swap", "nothing"])
+def test_probe_of_what_is_never_shown(hotplugfs, loopdev, content):
+    """It gets no name, and nobody is told to include what would not be shown then either."""
+    disk = loopdev(label="GONE")
+    sh("dd if=/dev/zero of=$1 bs=64K count=2 conv=notrunc status=none", disk.image)
+    if content == "swap":
+        sh("mkswap -L SWAP $1", disk.image)
+    disk.plug()
+    for more in ([], ["--include", disk.kname]):
+        result = hotplugfs("probe", "--json", *more, disk.device)
+        told = json.loads(result.stdout)
+        assert (result.returncode, told["shown"], told["name"]) == (0, False, None)
+        assert "--include" not in told["reason"]
+        assert {"swap": "(swap)", "nothing": "not formatted"}[content] in told["reason"]
+
+
+def test_probe_of_a_broken_disk(hotplugfs, work):
+    """A device that cannot be read is a failure: what it is is told, and no name is made up."""
+    bad = DyingDisk(work)
+    try:
+        bad.format("ext4", label="BAD", uuid=UUID)
+        bad.plug()
+        bad.fail()
+        result = hotplugfs("probe", "--json", bad.device)
+        assert result.returncode == 1 and "cannot be read: Input/output error" in result.stderr
+        told = json.loads(result.stdout)
+        assert (told["outcome"], told["name"], told["shown"]) == ("cannot be read", None, False)
+        assert "cannot be read (EIO)" in told["reason"]
+    finally:
+        bad.remove()
 
 
 @pytest.mark.parametrize("device", ["/dev/does-not-exist", "/dev/null", "/etc/passwd", "/"])

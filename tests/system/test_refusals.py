@@ -33,8 +33,8 @@ def one_line(result, status):
     ["mount", "--durability", "maybe", "/a"], ["mount", "--read-only=perhaps", "/a"],
     ["list", "extra"], ["list", "--nonsense"], ["wait"], ["wait", "a", "b"], ["wait", "a/b"],
     ["wait", "/"], ["wait", "a", "--timeout", "x"], ["eject"], ["eject", "a", "b"], ["eject", "/a"],
-    ["eject", "a//"], ["probe"], ["probe", "a", "b"], ["doctor", "extra"], ["monitor", "extra"], ["mount", ""],
-    ["list", "\x1b[31m\n"],
+    ["eject", "a//"], ["probe"], ["probe", "a", "b"], ["doctor", "extra"], ["monitor", "extra"],
+    ["mount", ""], ["list", "\x1b[31m\n"],
 ])
 def test_bad_command_line(hotplugfs, arguments):
     """Bad command lines: one clear line, exit 2."""
