@@ -2,7 +2,9 @@
 
 #include <stdio.h>
 
+#include "base/log.h"
 #include "cli/output.h"
+#include "staging/drivers.h"
 
 static int apply(const struct argument *arg, struct config *config, char *error, size_t error_size)
 {
@@ -55,14 +57,34 @@ static int check(const struct arguments *args, char *error, size_t error_size)
 	return r < 0 ? r : apply_all(args, config, error, error_size);
 }
 
+/* src/device/ knows no drivers, so options that no filesystem takes are found here. */
+static int options_refuse(const struct config *config, char *error, size_t error_size)
+{
+	char option[128];
+
+	for (const struct config_rule *rule = config->rules; rule; rule = rule->next) {
+		if (!rule->options ||
+		    options_check(NULL, rule->options, option, sizeof(option)) == 0)
+			continue;
+		(void)snprintf(error, error_size,
+			       "%s:%u: options: %s is not allowed for any filesystem; "
+			       "hotplugfs.conf(5) lists those that are",
+			       config->file, rule->options_line, QUOTE(option));
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static int file_read(const struct arguments *args, struct config *config, char *error,
 		     size_t error_size)
 {
 	const char *path = arguments_value(args, "config");
+	int r;
 
 	if (!path && access(CONFIG_FILE_DEFAULT, F_OK) < 0 && errno == ENOENT)
 		return 0;
-	return config_read_file(config, path ? path : CONFIG_FILE_DEFAULT, error, error_size);
+	r = config_read_file(config, path ? path : CONFIG_FILE_DEFAULT, error, error_size);
+	return r < 0 ? r : options_refuse(config, error, error_size);
 }
 
 int settings_load(const struct arguments *args, struct config **ret_config, char *error,

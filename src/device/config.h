@@ -48,6 +48,7 @@ struct config_rule {
 	/* settings, NULL or unset: not touched by this rule */
 	char *name;
 	char *options;
+	unsigned options_line;
 	struct owner owner;
 	int read_only; /* -1 unset, 0, 1 */
 	int hidden;    /* -1 unset, 0 (show), 1 */

@@ -164,11 +164,14 @@ static int set_value(void *data, const char *section, const char *key, const cha
 
 	if (reader->error_line != 0)
 		return 1;
-	if (reader->rule)
+	if (reader->rule) {
 		r = config_rule_set(reader->rule, key, value, &reader->seen_rule, error,
 				    sizeof(error));
-	else
+		if (streq(key, "options"))
+			reader->rule->options_line = reader->line;
+	} else {
 		r = set_global(reader, key, value, error, sizeof(error));
+	}
 	if (r == -EINVAL)
 		fail(reader, reader->line, -EINVAL, "%s: %s", key, error);
 	else if (r == -ENOENT)

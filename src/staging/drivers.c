@@ -163,6 +163,11 @@ static const struct driver *next_driver(const struct driver *after, const char *
 	return NULL;
 }
 
+const struct driver *driver_at(size_t index)
+{
+	return index < ARRAY_SIZE(drivers) ? &drivers[index] : NULL;
+}
+
 const struct driver *driver_find(const char *fstype)
 {
 	const struct driver *first = next_driver(drivers, fstype);

@@ -37,6 +37,15 @@ const struct driver *driver_find_kernel(const char *fstype, const char *kernel_t
  */
 const struct driver *driver_other(const struct driver *driver);
 
+/* The drivers of the kernel by their number; NULL: there are no more. */
+const struct driver *driver_at(size_t index);
+
+/*
+ * Whether the options of a comma separated list may be given to a driver; NULL: to any that there
+ * is, also of programs.h. Returns 0, or -EINVAL with the first that may not in error. Pure.
+ */
+int options_check(const struct driver *driver, const char *list, char *error, size_t error_size);
+
 /*
  * The options for one mount: defaults, then extra (from the configuration; a name that is not
  * allowed is refused), then uid=/gid= where the type takes an owner. nosuid, nodev and ro are

@@ -1,4 +1,4 @@
-#include "drivers.h"
+#include "programs.h"
 
 #include <stdio.h>
 
@@ -84,14 +84,26 @@ static int append_list(char options[LIMIT_OPTIONS], const char *list, const char
 	return r;
 }
 
-static int check_extra(const struct driver *driver, const char *extra, char *error,
-		       size_t error_size)
+static bool is_known(const char *option, size_t len)
+{
+	const struct driver *driver;
+
+	for (size_t i = 0; (driver = driver_at(i)); i++)
+		if (is_allowed(driver, option, len))
+			return true;
+	for (size_t i = 0; (driver = program_at(i)); i++)
+		if (is_allowed(driver, option, len))
+			return true;
+	return false;
+}
+
+int options_check(const struct driver *driver, const char *list, char *error, size_t error_size)
 {
 	const char *option;
 	size_t len;
 
-	while ((option = next_option(&extra, &len))) {
-		if (is_allowed(driver, option, len))
+	while ((option = next_option(&list, &len))) {
+		if (driver ? is_allowed(driver, option, len) : is_known(option, len))
 			continue;
 		(void)snprintf(error, error_size, "%.*s", (int)MIN(len, 64), option);
 		return -EINVAL;
@@ -104,7 +116,7 @@ int driver_options(const struct driver *driver, const char *extra, const struct 
 {
 	char options[LIMIT_OPTIONS] = "";
 	char ids[64] = "";
-	int r = check_extra(driver, extra, error, error_size);
+	int r = options_check(driver, extra, error, error_size);
 
 	if (r < 0)
 		return r;

@@ -52,6 +52,11 @@ bool kernel_mounts_here(void)
 	return stat("/proc/self/ns/user", &st) < 0 || st.st_ino == INITIAL_USER_NAMESPACE;
 }
 
+const struct driver *program_at(size_t index)
+{
+	return index < ARRAY_SIZE(programs) ? &programs[index] : NULL;
+}
+
 const struct driver *program_for(const char *fstype)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(programs); i++)

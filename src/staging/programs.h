@@ -34,6 +34,9 @@ bool program_is_missing(const char *fstype, char text[LIMIT_REASON]);
 /* The program for a type, installed or not; NULL: we know of none. Pure. */
 const struct driver *program_for(const char *fstype);
 
+/* All of them by their number; NULL: there are no more. */
+const struct driver *program_at(size_t index);
+
 #define PROGRAM_PATH_SIZE 64
 /* Where the program of a driver is. Returns 0, or -ENOENT when it is not installed. */
 int program_locate(const struct driver *driver, char ret_path[PROGRAM_PATH_SIZE]);

@@ -91,13 +91,24 @@ def test_rule_settings(configured, loopdev):
     assert len(reason) == 1 and "hidden" in reason[0]
 
 
-def test_forbidden_option(configured, loopdev):
-    """Options that are not on the list are refused, and the reason names them."""
+def test_option_of_another_filesystem(configured, loopdev):
+    """Options that are not for this filesystem are refused, and the reason names them."""
     disk = loopdev(label="STICK").plug()
-    view = configured("[match a]\nlabel = STICK\noptions = commit=7,suid\n", disk).wait_for("STICK")
+    text = "[match a]\nlabel = STICK\noptions = commit=7,flush\n"
+    view = configured(text, disk).wait_for("STICK")
     with pytest.raises(OSError):
         os.listdir(view.path("STICK"))
-    assert view.medium("STICK")["state"] == "failed" and "suid" in view.medium("STICK")["reason"]
+    assert view.medium("STICK")["state"] == "failed" and "flush" in view.medium("STICK")["reason"]
+
+
+@pytest.mark.log_errors("not allowed for any filesystem")
+def test_forbidden_option_on_reload(configured, loopdev):
+    """An option that is for no filesystem makes the whole file a bad one."""
+    disk = loopdev(label="STICK").plug()
+    view = configured("[match a]\nlabel = STICK\nname = Mine\n", disk).wait_for("Mine")
+    view.rewrite("[match a]\nlabel = STICK\nname = Other\noptions = noatime\n")
+    until("it is told", lambda: f'{view.config}:4: options: "noatime" is not' in view.log())
+    holds("nothing changed", lambda: view.names() == {"Mine"}, 0.5)
 
 
 def test_hidden_no_shows(configured, loopdev):
@@ -114,6 +125,7 @@ BROKEN = {
     "no equals sign": ("[hotplugfs]\nread-only\n", 2, ""),
     "repeated": ("[hotplugfs]\nread-only = yes\nread-only = no\n", 3, "read-only"),
     "not closed": ("[hotplugfs\n", 1, ""),
+    "forbidden option": ("[match a]\nlabel = x\n\noptions = commit=7,suid\nname = y\n", 4, "suid"),
 }
 
 

@@ -70,6 +70,20 @@ while read -r setting; do
 	grep -qE "^#?$setting *=" "$example" || wrong "$setting is not in $example"
 done <"$work/described"
 
+# What the tables in src/staging allow, one a line, sorted.
+options_allowed() {
+	awk '/define OWNER_OPTIONS/ { print } /\.allowed =/ { on = 1; sub(/.*\.allowed =/, "") }
+		on { if (match($0, /",($| \.)/)) { $0 = substr($0, 1, RSTART); on = 0 } print }' \
+		"$root/src/staging/drivers.c" "$root/src/staging/programs.c" |
+		grep -oE '"[^"]+"' | tr -d '"' | tr ',' '\n' | grep . | sort -u
+}
+
+options_allowed >"$work/allowed"
+sed -n '/^# MOUNT OPTIONS$/,/^# EXAMPLE$/p' "$conf_page" | grep '^	' | tr -d '\t .' | tr ',' '\n' |
+	grep . | sort -u >"$work/allowed.man"
+[ "$(wc -l <"$work/allowed")" -gt 50 ] || wrong "the tables of drivers were not understood"
+compare "mount options" "$work/allowed" "$work/allowed.man"
+
 # Comments of the example have a blank after the #, settings that are out of force do not.
 sed -E 's/^#([^ ])/\1/' "$example" >"$work/all.conf"
 for file in "$example" "$work/all.conf"; do

@@ -95,6 +95,25 @@ static void test_refused(void **state)
 	expect_refused("ext4", "=5", "=5");
 }
 
+static void test_known(void **state)
+{
+	char error[80] = "untouched";
+
+	assert_int_equal(options_check(NULL, "", error, sizeof(error)), 0);
+	assert_int_equal(options_check(NULL, "commit=5,dax,umask=022", error, sizeof(error)), 0);
+	/* of programs only */
+	assert_int_equal(options_check(NULL, ",minixdf,inherit,", error, sizeof(error)), 0);
+	assert_string_equal(error, "untouched");
+	for (const char *const *bad = (const char *const[]){"suid", "dev", "sync", "rw", "noatime",
+							    "foobar", "commit\n", "offset=512", NULL};
+	     *bad; bad++) {
+		assert_int_equal(options_check(NULL, *bad, error, sizeof(error)), -EINVAL);
+		assert_string_equal(error, *bad);
+	}
+	assert_int_equal(options_check(NULL, "commit=5,foo,bar", error, sizeof(error)), -EINVAL);
+	assert_string_equal(error, "foo");
+}
+
 static void test_too_long(void **state)
 {
 	char extra[LIMIT_OPTIONS + 32] = "commit=";
@@ -158,6 +177,7 @@ int main(void)
 		cmocka_unit_test(test_owner),
 		cmocka_unit_test(test_extra_replaces_and_adds),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_known),
 		cmocka_unit_test(test_too_long),
 		cmocka_unit_test(test_other),
 		cmocka_unit_test(test_programs),
