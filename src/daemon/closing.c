@@ -64,8 +64,7 @@ static void finished_idle(struct broker *b, struct medium *m)
 	storage_mount_wanted(b, m);
 }
 
-/* What somebody has to know who pulls it now, or NULL. */
-static const char *flaw(const struct medium *m)
+const char *closing_flaw(const struct medium *m)
 {
 	if (m->umount_err != 0 && m->umount_err != -EBUSY)
 		return "the device does not answer, and may not have got all that was written";
@@ -79,7 +78,7 @@ static const char *flaw(const struct medium *m)
 /* Out it goes in any case; those who wait are told at once if not all is well with it. */
 static void finished_eject(struct broker *b, struct medium *m)
 {
-	const char *why = flaw(m);
+	const char *why = closing_flaw(m);
 
 	m->eject_asked = false;
 	medium_set_reason(m, why ? "ejected, but %s" : "ejected; safe to pull", why);
@@ -91,7 +90,7 @@ static void finished_eject(struct broker *b, struct medium *m)
 
 static void finished_hide(struct broker *b, struct medium *m)
 {
-	const char *why = flaw(m);
+	const char *why = closing_flaw(m);
 
 	m->eject_asked = m->hide_asked = false;
 	m->redecide = true;

@@ -85,7 +85,7 @@ static void answer_again(struct broker *b, struct control_peer *peer, const char
 		control_reply_error(peer, -ENOENT, "there is no medium of this name");
 	else if (m->view != MEDIUM_ABSENT)
 		control_peer_wait(peer, CONTROL_WAIT_EJECT, "", m->id);
-	else if (m->unsynced)
+	else if (closing_flaw(m))
 		control_reply_error(peer, -EIO, "%s", m->reason);
 	else
 		control_reply(peer, answer_medium(b, m));

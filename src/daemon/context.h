@@ -177,6 +177,8 @@ void closing_closed(struct broker *b, struct medium *m, const struct link_messag
 void closing_next(struct broker *b, struct medium *m);
 /* Ejects as soon as that is possible; answers the clients that wait for it. */
 void closing_eject(struct broker *b, struct medium *m, bool force);
+/* What somebody has to know who pulls it now that it was unmounted; NULL: nothing. */
+const char *closing_flaw(const struct medium *m);
 void closing_resend(struct broker *b, struct medium *m);
 /* Goes to BROKER_ENDING's way of closing, whatever was going on. */
 void closing_for_exit(struct broker *b, struct medium *m);
