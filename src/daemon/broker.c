@@ -263,6 +263,9 @@ static int start_sources(struct broker *b)
 	if (rung.kind == EVENTS_FD)
 		b->events_fd = rung.fd;
 	r = watch_new(b->loop, &rung, b->config, b->sysfs_fd, &events, &b->watch);
+	/* else udevd makes the kernel tell, or inotify does */
+	if (r == 0 && !rung.udev_running && rung.kind != EVENTS_INOTIFY)
+		r = failed("watch device nodes", written_new(b, &b->written));
 	if (r < 0)
 		return r;
 	return failed("talk to udevd", udev_source_new(b->loop, rung.kind == EVENTS_UDEV,
@@ -334,6 +337,7 @@ static void stop(struct broker *b)
 	workload_free(b->workload);
 	control_free(b->control);
 	watch_free(b->watch);
+	written_free(b->written);
 	udev_source_free(b->udev);
 	announcer_free(b->announcer);
 	supervisor_free(b->server);

@@ -37,6 +37,7 @@ struct handover;
 struct keep;
 struct shutdown;
 struct upgrade;
+struct written;
 
 struct broker {
 	const struct broker_args *args;
@@ -56,6 +57,7 @@ struct broker {
 	struct control *control; /* NULL once the daemon ends */
 	struct watch *watch;
 	struct udev_source *udev;
+	struct written *written;   /* NULL: events tell of it */
 	struct shutdown *shutdown; /* NULL until the daemon ends */
 	struct workload *workload; /* COMMAND; NULL: there is none */
 	struct guard *guard;	   /* only with a workload */
@@ -96,7 +98,7 @@ void broker_check_ready(struct broker *b);
 
 enum reconcile_mode {
 	RECONCILE_EVENT,  /* something happened: look again, also on the device */
-	RECONCILE_RELOAD, /* other settings: decide again on what is known */
+	RECONCILE_RELOAD, /* other settings: decide again on what is known to be a disk for us */
 };
 
 /* Brings one device up to date with sysfs, whatever an event said of it. */
@@ -130,6 +132,14 @@ void drives_cut_off(struct broker *b, const struct blockdev *dev);
 void drives_free(struct broker *b);
 /* Whether one is being reset or let go of. */
 bool drives_busy(const struct broker *b);
+
+/* written.c: disks that are not shown, and are formatted while they are there */
+
+int written_new(struct broker *b, struct written **ret_written);
+/* Accepts NULL, returns NULL. */
+struct written *written_free(struct written *w);
+/* A probe of the medium found nothing to be shown: another one as soon as it was written to. */
+void written_watch(struct broker *b, struct medium *m);
 
 /* visibility.c: names in the view */
 

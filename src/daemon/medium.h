@@ -84,6 +84,7 @@ struct medium {
 	struct loop_timer *probe_timer; /* until the next try of what could not be read */
 	unsigned probe_tries;		/* in vain, in a row */
 	bool looked_at;			/* a drive: it was opened since its medium was exchanged */
+	int node_watch;			/* of written.c; 0: none */
 	struct loop_timer *udev_timer;	/* not yet in udev's database */
 	bool udev_waited;
 

@@ -181,6 +181,12 @@ static void look_at_drive(struct broker *b, struct medium *m)
 	m->looked_at = true;
 }
 
+/* Whether what the last probe saw was to be shown: else something new may be on it by now. */
+static bool is_known_well(const struct medium *m)
+{
+	return m->probed && m->decision.shown && m->driver;
+}
+
 static void consider(struct broker *b, struct medium *m, enum reconcile_mode mode)
 {
 	enum udev_knowledge udev = udev_source_ask(b->udev, m->dev.devnum);
@@ -205,7 +211,7 @@ static void consider(struct broker *b, struct medium *m, enum reconcile_mode mod
 	}
 	if (wait_for_udev(b, m, udev))
 		return;
-	if (mode == RECONCILE_RELOAD && m->probed)
+	if (mode == RECONCILE_RELOAD && is_known_well(m))
 		decide(b, m);
 	else
 		probing_request(b, m);
@@ -407,6 +413,8 @@ void reconcile_probed(struct broker *b, struct medium *m, const struct probe_res
 		m->block_size = result->fs_block_size;
 	}
 	decide(b, m);
+	if (m->state == MEDIUM_HIDDEN)
+		written_watch(b, m);
 	storage_mount_wanted(b, m);
 	broker_check_ready(b);
 }

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 
 import pytest
 
@@ -72,17 +73,41 @@ def test_unusable_is_not_shown(daemon, loopdev, content):
     holds("nothing is shown", lambda: view.names() == set(), 0.3)
 
 
-def test_formatted_later(daemon, loopdev):
+def write_filesystem(disk, announced):
+    """announced: udevd, or who else it may be, tells of it."""
+    sh("mkfs.ext4 -q -F -L FRESH $1", disk.device)
+    if announced:
+        disk.announce()
+
+
+def tell_to_look(disk, view):
+    """The filesystem is there without any use of the disk's node that could be noticed."""
+    sh("mkfs.ext4 -q -F -L FRESH $1", disk.image)
+    holds("nothing is shown", lambda: view.names() == set(), 0.3)
+    view.send(signal.SIGHUP)
+
+
+FORMATTED = {
+    "announced": lambda disk, view: write_filesystem(disk, True),
+    "unannounced": lambda disk, view: write_filesystem(disk, False),
+    "SIGHUP": tell_to_look,
+}
+
+
+@pytest.mark.parametrize("how", FORMATTED)
+@pytest.mark.parametrize("before", ["blank", "swap"])
+def test_formatted_later(daemon, loopdev, how, before):
     """A disk that gets its filesystem while it is plugged appears then."""
     disk = loopdev(fstype=None)
     with open(disk.image, "wb") as image:
         image.truncate(64 << 20)
+    if before == "swap":
+        sh("mkswap $1", disk.image)
     view = daemon(disk)
     disk.plug()
-    until("it is known", lambda: any(medium["device"].endswith(disk.kname)
+    until("it is known", lambda: any(medium["device"].endswith(disk.kname) and medium["reason"]
                                      for medium in view.list("--all")))
-    sh("mkfs.ext4 -q -L FRESH $1", disk.device)
-    disk.announce()
+    FORMATTED[how](disk, view)
     view.wait_for("FRESH")
 
 
