@@ -407,7 +407,8 @@ void reconcile_probed(struct broker *b, struct medium *m, const struct probe_res
 	}
 	m->probe = *result;
 	m->probed = true;
-	if (result->fs_total_bytes > 0) {
+	/* an upper bound does not replace what a mount has told */
+	if (result->fs_total_bytes > 0 && (result->fs_block_size > 0 || m->total_bytes == 0)) {
 		m->total_bytes = result->fs_total_bytes;
 		m->free_bytes = result->fs_free_bytes;
 		m->block_size = result->fs_block_size;

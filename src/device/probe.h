@@ -29,7 +29,7 @@ struct probe_result {
 	uint64_t part_flags;
 	/* Only with PROBE_NOTHING: the boot sector of exFAT looks like a table too. */
 	bool has_partition_table;
-	/* Space as the superblock tells it; total 0: not known for this type. Bytes. */
+	/* Space as superblock.h has it. Bytes. */
 	uint64_t fs_total_bytes;
 	uint64_t fs_free_bytes;
 	uint32_t fs_block_size;

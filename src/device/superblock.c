@@ -213,25 +213,57 @@ static bool read_exfat(int fd, struct superblock_space *space)
 			 clusters * (100u - bs[112]) / 100);
 }
 
-static const struct {
+/* Offsets: struct hfsplus_vh, include/linux/hfs_common.h. */
+static bool read_hfsplus(int fd, struct superblock_space *space)
+{
+	uint8_t vh[512];
+
+	if (!read_at(fd, 1024, vh, sizeof(vh)) || (memcmp(vh, "H+", 2) && memcmp(vh, "HX", 2)))
+		return false;
+	return set_space(space, be32(vh + 40), be32(vh + 44), be32(vh + 48));
+}
+
+/* NTFS and f2fs count what is free when they are mounted. */
+static bool read_nothing(int fd, struct superblock_space *space)
+{
+	(void)fd;
+	(void)space;
+	return false;
+}
+
+static const struct reader {
 	const char *fstype;
 	bool (*read)(int fd, struct superblock_space *space);
+	bool full; /* nothing is ever written to it */
 } readers[] = {
-	{"ext2", read_ext},    {"ext3", read_ext},  {"ext4", read_ext},	   {"xfs", read_xfs},
-	{"btrfs", read_btrfs}, {"vfat", read_vfat}, {"exfat", read_exfat},
+	{"ext2", read_ext, false},	  {"ext3", read_ext, false},
+	{"ext4", read_ext, false},	  {"xfs", read_xfs, false},
+	{"btrfs", read_btrfs, false},	  {"vfat", read_vfat, false},
+	{"exfat", read_exfat, false},	  {"hfsplus", read_hfsplus, false},
+	{"ntfs", read_nothing, false},	  {"f2fs", read_nothing, false},
+	{"iso9660", read_nothing, true},  {"udf", read_nothing, true},
+	{"squashfs", read_nothing, true}, {"erofs", read_nothing, true},
 };
+
+static const struct reader *reader_find(const char *fstype)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
+		if (streq(readers[i].fstype, fstype))
+			return &readers[i];
+	return NULL;
+}
 
 void superblock_read_space(int fd, const char *fstype, uint64_t device_bytes,
 			   struct superblock_space *ret_space)
 {
+	const struct reader *reader = reader_find(fstype);
 	struct superblock_space space = {0};
-	bool known = false;
 
-	for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
-		if (streq(readers[i].fstype, fstype))
-			known = readers[i].read(fd, &space);
-	if (!known || space.total_bytes == 0)
-		space = (struct superblock_space){0};
+	if (reader && (!reader->read(fd, &space) || space.total_bytes == 0))
+		space = (struct superblock_space){
+			.total_bytes = device_bytes,
+			.free_bytes = reader->full ? 0 : device_bytes,
+		};
 	space.total_bytes = MIN(space.total_bytes, device_bytes);
 	space.free_bytes = MIN(space.free_bytes, space.total_bytes);
 	*ret_space = space;

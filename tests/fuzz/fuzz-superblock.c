@@ -9,7 +9,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const char *const types[] = {"ext4", "xfs", "btrfs", "vfat", "exfat", "ntfs"};
+	static const char *const types[] = {"ext4",  "xfs",  "btrfs",	"vfat",
+					    "exfat", "ntfs", "hfsplus", "udf"};
 	_cleanup_close_ int fd = memfd_create("disk", MFD_CLOEXEC);
 	struct superblock_space space;
 

@@ -50,6 +50,24 @@ def test_no_mount_and_no_read(probed, how):
     assert view.medium("STICK")["state"] == "idle"
 
 
+@pytest.mark.parametrize("fstype", ["ntfs", "squashfs"])
+def test_space_that_is_not_known(daemon, loopdev, fstype):
+    """The same where only a mount tells how much is free: `df` shows the whole disk as free, or as
+    used if nobody can write there."""
+    full = fstype == "squashfs"
+    disk = loopdev().pack(fstype, os.path.dirname(__file__)) if full else loopdev(fstype)
+    view = daemon(disk)
+    disk.plug()
+    name = until("it is shown", view.names).pop()
+    view.client("list")
+    before = disk.reads()
+    sh("df $1", view.path(name))
+    space = os.statvfs(view.path(name))
+    assert disk.reads() == before and view.medium(name)["state"] == "idle"
+    assert space.f_blocks * space.f_frsize == disk.size()
+    assert space.f_bavail == (0 if full else space.f_blocks)
+
+
 def test_nobody_mounts_it_later(probed):
     """The same after a while: nothing was only put off."""
     view, disk = probed

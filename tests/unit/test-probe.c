@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "device/probe.h"
+#include "device/superblock.h"
 
 #define MIB (1024ull * 1024)
 
@@ -152,6 +153,47 @@ static void finds_exfat(void **state)
 	make_filesystem(*state, "mkfs.exfat -L CAMERA", 64 * MIB);
 	probe_image(*state, &result);
 	assert_found(&result, "exfat", "CAMERA", 64 * MIB);
+}
+
+/* What a superblock does not tell is the most that it can be, so that nobody has to mount it. */
+static void bounds_space_that_is_not_told(void **state)
+{
+	static const struct {
+		const char *mkfs;
+		const char *fstype;
+	} kinds[] = {{"mkntfs -q -F -f", "ntfs"}, {"mkfs.f2fs -q -f", "f2fs"}};
+	const struct image *image = *state;
+	const uint64_t bytes = 64 * MIB;
+	struct superblock_space space;
+	struct probe_result result;
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		make_filesystem(image, kinds[i].mkfs, bytes);
+		probe_image(image, &result);
+		assert_string_equal(result.fstype, kinds[i].fstype);
+		assert_int_equal(result.fs_total_bytes, bytes);
+		assert_int_equal(result.fs_free_bytes, bytes);
+		assert_int_equal(result.fs_block_size, 0);
+	}
+	superblock_read_space(image->fd, "squashfs", bytes, &space);
+	assert_int_equal(space.total_bytes, bytes);
+	assert_int_equal(space.free_bytes, 0);
+}
+
+/* Debian 12 has no program that makes one. */
+static void reads_the_space_of_hfsplus(void **state)
+{
+	static const uint8_t numbers[] = {0, 0, 16, 0, 0, 0, 16, 0, 0, 0, 8, 0};
+	const struct image *image = *state;
+	struct superblock_space space;
+
+	assert_int_equal(ftruncate(image->fd, (off_t)(16 * MIB)), 0);
+	assert_int_equal(pwrite(image->fd, "H+", 2, 1024), 2);
+	assert_int_equal(pwrite(image->fd, numbers, sizeof(numbers), 1024 + 40), sizeof(numbers));
+	superblock_read_space(image->fd, "hfsplus", 32 * MIB, &space);
+	assert_int_equal(space.total_bytes, 16 * MIB);
+	assert_int_equal(space.free_bytes, 8 * MIB);
+	assert_int_equal(space.block_size, 4096);
 }
 
 static void finds_what_is_no_filesystem(void **state)
@@ -414,6 +456,8 @@ int main(void)
 		IMAGE_TEST(finds_btrfs),
 		IMAGE_TEST(finds_fat),
 		IMAGE_TEST(finds_exfat),
+		IMAGE_TEST(bounds_space_that_is_not_told),
+		IMAGE_TEST(reads_the_space_of_hfsplus),
 		IMAGE_TEST(finds_what_is_no_filesystem),
 		IMAGE_TEST(finds_nothing),
 		IMAGE_TEST(finds_contradiction),
