@@ -39,25 +39,20 @@ static bool parse(const char *line, struct mount_facts *facts)
 
 	*facts = (struct mount_facts){.follows = master && tail && master < tail};
 	return tail && sscanf(tail, " - %63s %63s", facts->type, facts->source) == 2 &&
-	       sscanf(line, "%llu %*s %23s %4095s %*s %255s", &facts->id, facts->device,
-		      facts->root, facts->options) == 4;
+	       sscanf(line, "%llu %llu %23s %4095s %*s %255s", &facts->id, &facts->parent,
+		      facts->device, facts->root, facts->options) == 5;
 }
 
-int mountinfo_of(int proc, int fd, struct mount_facts *ret_facts)
+int mountinfo_by_id(int proc, unsigned long long id, struct mount_facts *ret_facts)
 {
 	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
 	struct mount_facts facts;
-	unsigned long long id;
-	int r = mount_id(proc, fd, &id);
-	FILE *f;
+	int r = -ENOENT;
+	FILE *f = open_text(proc, "self/mountinfo");
 
-	if (r < 0)
-		return r;
-	f = open_text(proc, "self/mountinfo");
 	if (!f)
 		return -errno;
-	r = -ENOENT;
 	while (r < 0 && getline(&line, &size, f) > 0)
 		if (parse(line, &facts) && facts.id == id)
 			r = 0;
@@ -65,6 +60,14 @@ int mountinfo_of(int proc, int fd, struct mount_facts *ret_facts)
 	if (r == 0)
 		*ret_facts = facts;
 	return r;
+}
+
+int mountinfo_of(int proc, int fd, struct mount_facts *ret_facts)
+{
+	unsigned long long id;
+	int r = mount_id(proc, fd, &id);
+
+	return r < 0 ? r : mountinfo_by_id(proc, id, ret_facts);
 }
 
 bool mountinfo_has(const struct mount_facts *facts, const char *option)

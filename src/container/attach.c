@@ -36,6 +36,8 @@ static const struct {
 	{STEP_TARGET, -EEXIST, "there is a view already"},
 	{STEP_TARGET, -EROFS, "is missing, and the container is read-only"},
 	{STEP_TARGET, -ENODATA, "there is no view"},
+	{STEP_TARGET, -EXDEV,
+	 "the view was not put there by attach, but when the container was started"},
 };
 
 /* Returns err, with what it means in error. */
@@ -72,19 +74,33 @@ static bool is_alive(const struct guest_dir *dir)
 }
 
 /* Whether it is what attach_run() puts under a view. host: the base in the host, or NULL. */
-static bool is_base(const struct guest_dir *dir, const struct mount_facts *host)
+static bool are_of_base(const struct mount_facts *facts, const struct mount_facts *host)
 {
 	static const char *const flags[] = {"ro", "nosuid", "nodev", "noexec"};
-	const struct mount_facts *facts = &dir->facts;
 
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
 		if (!mountinfo_has(facts, flags[i]))
 			return false;
-	if (!dir->mounted)
-		return false;
 	if (streq(facts->source, BASE_SOURCE))
 		return streq(facts->type, "tmpfs");
 	return host && streq(facts->device, host->device) && streq(facts->root, host->root);
+}
+
+static bool is_base(const struct guest_dir *dir, const struct mount_facts *host)
+{
+	return dir->mounted && are_of_base(&dir->facts, host);
+}
+
+/* Whether a view lies on a base, perhaps with dead views between: else it was mounted by others. */
+static bool is_on_base(const struct guest *guest, const struct guest_dir *dir,
+		       const struct mount_facts *host)
+{
+	struct mount_facts facts = dir->facts;
+
+	for (int i = 0; i < LAYERS_MAX && streq(facts.type, VIEW_TYPE); i++)
+		if (mountinfo_by_id(guest->proc, facts.parent, &facts) < 0)
+			return false;
+	return are_of_base(&facts, host);
 }
 
 static int find_or_make(const struct guest *guest, const char *path, struct guest_dir *ret_dir)
@@ -189,7 +205,10 @@ int attach_run(const struct attach_args *args, enum source_follow *ret_follow, c
 	return 0;
 }
 
-/* Unmounts what is ours, from the top. Returns -ENODATA when there is nothing. */
+/*
+ * Unmounts what is ours, from the top. Returns -ENODATA when there is nothing, -EXDEV when there is
+ * only a view that somebody else has mounted.
+ */
 static int take_away(const struct guest *guest, const char *target, const struct mount_facts *host)
 {
 	int r = -ENODATA;
@@ -200,6 +219,8 @@ static int take_away(const struct guest *guest, const char *target, const struct
 
 		if (found < 0)
 			return found;
+		if (is_view(&dir) && !is_on_base(guest, &dir, host))
+			return r == 0 ? 0 : -EXDEV;
 		if (!is_view(&dir) && !is_base(&dir, host))
 			return r;
 		r = guest_unmount(&dir);

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from harness import kernel
-from harness.guests import KINDS, Bubblewrap, Namespaces, UserNamespaces
+from harness.guests import KINDS, Bubblewrap, Namespaces, Podman, UserNamespaces
 from harness.people import sh
 
 
@@ -195,6 +195,22 @@ def test_other_mounts_stay(shared, daemon, guest, attach):
     attach(one, view, f"{one.root}/media")
     attach(one, view, f"{one.root}/media", verb="detach")
     assert len(one.mounts(f"{one.root}/media")) == 1
+
+
+@pytest.mark.parametrize("how", ["volume", "bind"])
+def test_view_of_the_engine_stays(shared, daemon, guest, attach, how):
+    """detach leaves a view that the container was started with, and says so."""
+    view = daemon(where=shared)
+    if how == "volume":
+        one, target = guest(Podman, "--volume", f"{view.media}:/media"), "/media"
+    else:
+        one = guest(Namespaces)
+        target = f"{one.root}/media"
+        one.out('mount --bind "$1" "$2"', view.media, target)
+    before = one.mounts()
+    refused = attach(one, view, target, verb="detach", check=False)
+    assert refused.returncode == 1 and "not put there by attach" in refused.stderr
+    assert one.mounts() == before
 
 
 def test_which_process(shared, daemon, hotplugfs):

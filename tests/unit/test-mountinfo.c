@@ -89,6 +89,18 @@ static void test_facts(void **state)
 	assert_false(facts.follows);
 }
 
+static void test_what_it_is_on(void **state)
+{
+	const struct scene *s = *state;
+	struct mount_facts facts;
+
+	assert_int_equal(mountinfo_by_id(s->proc, 37, &facts), 0);
+	assert_int_equal(facts.parent, 36);
+	assert_int_equal(mountinfo_by_id(s->proc, facts.parent, &facts), 0);
+	assert_string_equal(facts.type, "tmpfs");
+	assert_int_equal(mountinfo_by_id(s->proc, 40, &facts), -ENOENT);
+}
+
 static void test_slaves(void **state)
 {
 	struct mount_facts facts;
@@ -118,6 +130,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_facts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_it_is_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_slaves, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_not_there, setup, teardown),
 	};
