@@ -112,6 +112,25 @@ def test_read_only(daemon, loopdev, fstype):
         assert disk.writes() == before
 
 
+def test_read_only_mount_of_the_view(daemon, loopdev, work):
+    """What access(2) and statvfs(3) cannot tell of one disk they tell where the view is given away
+    read-only."""
+    view = daemon(loopdev(label="STICK").plug(), options=["--read-only"]).wait_for("STICK")
+    place = os.path.join(work, "place")
+    os.mkdir(place)
+    kernel.mount(view.media, place, "none", flags=kernel.MS_BIND)
+    try:
+        kernel.mount("none", place, "none",
+                     flags=kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY)
+        for path in (os.path.join(place, "STICK"), os.path.join(place, "STICK", "lost+found")):
+            assert sh("test -w $1", path, check=False).returncode == 1
+            assert os.statvfs(path).f_flag & os.ST_RDONLY
+        view.eject_soon("STICK")
+        assert os.listdir(place) == []
+    finally:
+        kernel.umount(place)
+
+
 @pytest.mark.parametrize("fstype", ["squashfs", "erofs"])
 def test_read_only_filesystem(daemon, loopdev, work, fstype):
     """Filesystems that are read-only by nature are mounted so; the reason is no failure."""
