@@ -162,7 +162,10 @@ static void check_kernel(const struct config *config, struct doctor_finding *fin
 }
 
 const struct doctor_check doctor_checks_system[] = {
-	{"filesystems", "a disk is shown only if what is on it can be mounted", check_filesystems},
+	{"filesystems",
+	 "disks are mounted by the kernel, or by a program; if neither can, the first access fails "
+	 "(ENODEV), or in a user namespace the disk is not shown",
+	 check_filesystems},
 	{"libraries", "what this program runs with, for a report of a fault", check_libraries},
 	{"kernel", "what it runs on, for a report of a fault", check_kernel},
 	{0},

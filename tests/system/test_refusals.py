@@ -1,6 +1,7 @@
 """What cannot work is refused with one clear line, and leaves nothing behind."""
 
 import errno
+import json
 import os
 import stat
 import subprocess
@@ -205,3 +206,20 @@ def test_read_only_device(daemon, loopdev):
     with pytest.raises(OSError) as failure:
         os.mkdir(view.path("LOCKED", "new"))
     assert failure.value.errno == errno.EROFS
+
+
+def test_no_driver(daemon, loopdev, hotplugfs):
+    """A type that this kernel has no driver for: the kernel might load a module, so the disk is shown;
+    the first access fails with the reason, as doctor says that it will."""
+    if "vfat" in kernel.filesystems() \
+            or subprocess.run(["modprobe", "-qn", "vfat"], check=False).returncode == 0:
+        pytest.skip("this machine cannot: its kernel has vfat")
+    checks = json.loads(hotplugfs("doctor", "--json", timeout=60).stdout)
+    doctor = next(check for check in checks if check["check"] == "filesystems")
+    assert "vfat" in doctor["found"] and "the first access fails (ENODEV)" in doctor["meaning"]
+    view = daemon(loopdev("vfat", label="STICK", size=64 << 20).plug()).wait_for("STICK")
+    with pytest.raises(OSError) as failure:
+        os.listdir(view.path("STICK"))
+    assert failure.value.errno == errno.ENODEV
+    medium = view.medium("STICK")
+    assert medium["state"] == "failed" and "no driver for it (ENODEV)" in medium["reason"]
