@@ -14,6 +14,31 @@
 
 #include "cli/output.h"
 #include "device/blockdev.h"
+#include "staging/programs.h"
+
+/* Stops at the first device. data: whether we may have the kernel do something about it. */
+static int try_writing(const char *kname, void *data)
+{
+	char path[LIMIT_KNAME + 32];
+	bool *ret_writable = data;
+
+	(void)snprintf(path, sizeof(path), "/sys/class/block/%s/uevent", kname);
+	*ret_writable = faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
+	return 1;
+}
+
+static bool sysfs_is_writable(void)
+{
+	_cleanup_close_ int sysfs_fd = blockdev_open(NULL);
+	bool writable = true;
+
+	(void)blockdev_each(sysfs_fd, try_writing, &writable);
+	return writable;
+}
+
+#define ADVICE_SYSFS                                                                            \
+	"without it a card that is taken out while it is written may damage the next one, and " \
+	"dirty memory of slow disks is not bounded"
 
 static void check_sysfs(const struct config *config, struct doctor_finding *finding)
 {
@@ -28,12 +53,11 @@ static void check_sysfs(const struct config *config, struct doctor_finding *find
 			"there is no sysfs on /sys: only disks that --include names are shown, "
 			"as far as /proc/partitions knows them");
 	else if (fs.f_flags & ST_RDONLY)
-		doctor_found(
-			finding, DOCTOR_WARN,
-			"container: -v /sys:/sys; without it a card that is taken out while it is "
-			"written may damage the next one, and dirty memory of slow disks is not "
-			"bounded",
-			"read-only");
+		doctor_found(finding, DOCTOR_WARN, "container: -v /sys:/sys; " ADVICE_SYSFS,
+			     "read-only");
+	else if (!sysfs_is_writable())
+		doctor_found(finding, DOCTOR_WARN, "run it as root of the host; " ADVICE_SYSFS,
+			     "not writable for this user");
 	else
 		doctor_found(finding, DOCTOR_OK, NULL, "there, and writable");
 }
@@ -124,14 +148,24 @@ static enum doctor_verdict missing_verdict(const struct nodes *nodes)
 	return DOCTOR_FAIL;
 }
 
+static const char *refused_advice(int err)
+{
+	if (err == EPERM)
+		return "if it is to be shown: container: --device-cgroup-rule 'b MAJOR:* rw'; "
+		       "MAJOR of "
+		       "USB disks is 8, of SD cards 179";
+	if (kernel_mounts_here())
+		return "run it as root or with CAP_DAC_READ_SEARCH";
+	return "if it is to be shown, let the user that starts the namespace open it, by a udev "
+	       "rule: "
+	       "KERNEL==\"sd[a-z]*\", SUBSYSTEMS==\"usb\", OWNER=\"USER\"";
+}
+
 static void nodes_report(const struct nodes *nodes, const char *dir, struct doctor_finding *finding)
 {
 	if (nodes->refused)
 		doctor_found(finding, nodes->refused_medium ? DOCTOR_FAIL : DOCTOR_WARN,
-			     nodes->refused_errno == EPERM
-				     ? "if it is to be shown: container: --device-cgroup-rule 'b "
-				       "MAJOR:* rw'; MAJOR of USB disks is 8, of SD cards 179"
-				     : "run it as root or with CAP_DAC_READ_SEARCH",
+			     refused_advice(nodes->refused_errno),
 			     "%s/%s cannot be opened: %s (%u of %u)", dir, nodes->refused_kname,
 			     error_text(nodes->refused_errno), nodes->refused,
 			     nodes->refused + nodes->opened);

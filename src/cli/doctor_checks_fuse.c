@@ -36,8 +36,9 @@ struct backing_map {
 #define IOC_BACKING_OPEN _IOW(229, 1, struct backing_map)
 
 struct connection {
-	int dev_fd; /* /dev/fuse */
-	int fs_fd;  /* of fsopen(2), or -EBADF */
+	int dev_fd;    /* /dev/fuse */
+	int fs_fd;     /* of fsopen(2), or -EBADF */
+	bool borrowed; /* it took a user namespace of our own, which the daemon does not make */
 	uint64_t unique;
 	uint32_t major;
 	uint32_t minor;
@@ -54,8 +55,8 @@ static int text_write(const char *path, const char *text)
 	return write(fd, text, length) == (ssize_t)length ? 0 : -EIO;
 }
 
-/* Without rights here there may be some in a user namespace of our own. */
-static int namespaces_enter(void)
+/* Without rights here there may be some in a user namespace of our own: ret_borrowed. */
+static int namespaces_enter(bool *ret_borrowed)
 {
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
@@ -65,6 +66,7 @@ static int namespaces_enter(void)
 		return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ? -errno : 0;
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
 		return -errno;
+	*ret_borrowed = true;
 	(void)text_write("/proc/self/setgroups", "deny");
 	(void)snprintf(map, sizeof(map), "0 %u 1", uid);
 	(void)text_write("/proc/self/uid_map", map);
@@ -128,16 +130,18 @@ static int init_read(struct connection *c)
 	return 0;
 }
 
-/* Returns 0 or -errno. The fds end with the process. */
+/*
+ * Returns 0 or -errno. The fds end with the process. The kernel wants the device to be opened in
+ * the user namespace of the mount.
+ */
 static int connection_make(struct connection *ret_c)
 {
 	struct connection c = {.fs_fd = -EBADF};
-	int r;
+	int r = namespaces_enter(&c.borrowed);
 
-	c.dev_fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	if (c.dev_fd < 0)
-		return -errno;
-	r = namespaces_enter();
+	c.dev_fd = r < 0 ? r : open("/dev/fuse", O_RDWR | O_CLOEXEC);
+	if (r == 0 && c.dev_fd < 0)
+		r = -errno;
 	if (r == 0) {
 		c.fs_fd = superblock_make(c.dev_fd);
 		r = c.fs_fd >= 0 ? 0 : superblock_mount(c.dev_fd);
@@ -206,11 +210,13 @@ static void check_device(const struct config *config, struct doctor_finding *fin
 			     "/dev/fuse cannot be opened: %s", error_text(errno));
 }
 
+#define ADVICE_RIGHTS "see \"capabilities\" below"
+
 static void connection_failed(int err, struct doctor_finding *finding)
 {
-	doctor_found(finding, DOCTOR_FAIL,
-		     err == -EPERM ? "run it with CAP_SYS_ADMIN (container: --cap-add SYS_ADMIN)"
-				   : "see the checks above",
+	bool device = err == -ENOENT || err == -ENODEV || err == -ENXIO || err == -EACCES;
+
+	doctor_found(finding, DOCTOR_FAIL, device ? "see \"fuse-device\" above" : ADVICE_RIGHTS,
 		     "FUSE cannot be mounted: %s", error_text(-err));
 }
 
@@ -222,6 +228,10 @@ static void check_mount(const struct config *config, struct doctor_finding *find
 	(void)config;
 	if (r < 0)
 		connection_failed(r, finding);
+	else if (c.borrowed)
+		doctor_found(finding, DOCTOR_FAIL, ADVICE_RIGHTS,
+			     "works only in a user namespace of its own, which the daemon is to be "
+			     "started in");
 	else
 		doctor_found(finding, DOCTOR_OK, NULL, "a FUSE mount works, protocol %u.%u",
 			     c.major, c.minor);

@@ -75,7 +75,8 @@ static void check_capabilities(const struct config *config, struct doctor_findin
 	}
 	if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN)) {
 		doctor_found(finding, DOCTOR_FAIL,
-			     "run it as root (container: --cap-add SYS_ADMIN)",
+			     "run it as root (container: --cap-add SYS_ADMIN), or in a user "
+			     "namespace: unshare --user --map-root-user --mount",
 			     "CAP_SYS_ADMIN is missing: nothing can be mounted");
 		return;
 	}

@@ -390,9 +390,15 @@ def test_doctor(hotplugfs):
 
 
 def test_doctor_finds_what_is_missing(hotplugfs):
-    """Without rights it says so, and exits with 1."""
-    result = as_user(1000, 1000, *hotplugfs("doctor", "--help").args[:1], "doctor")
-    assert result.returncode == 1 and "fail" in result.stdout
+    """Without rights it says so, and exits with 1; what it says agrees with itself."""
+    result = as_user(1000, 1000, *hotplugfs("doctor", "--help").args[:1], "doctor", "--json")
+    assert result.returncode == 1
+    found = {check["check"]: check for check in json.loads(result.stdout)}
+    assert found["capabilities"]["verdict"] == found["fuse-mount"]["verdict"] == "fail"
+    assert "CAP_SYS_ADMIN" in found["capabilities"]["found"]
+    assert found["fuse-mount"]["advice"] == 'see "capabilities" below'
+    assert (found["sysfs"]["verdict"], found["sysfs"]["found"]) \
+        == ("warn", "not writable for this user")
 
 
 def test_hostile_client(stick):

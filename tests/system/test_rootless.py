@@ -360,6 +360,9 @@ def test_doctor(user, loopdev):
     assert "ext4 (fuse2fs)" in found["filesystems"]["found"]
     assert "ntfs (ntfs-3g)" in found["filesystems"]["found"]
     assert "vfat" in found["filesystems"]["found"]
+    assert found["sysfs"]["found"] == "not writable for this user"
+    assert "as root" not in found["device-nodes"]["advice"]
+    assert "udev rule" in found["device-nodes"]["advice"]
 
 
 def test_run(loopdev, work, request):
