@@ -118,7 +118,7 @@ static bool is_system_disk(const struct examination *e)
 	_cleanup_(sysdisk_done) struct sysdisk disks = SYSDISK_NULL;
 	_cleanup_close_ int proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	return proc_fd < 0 || sysdisk_read(&disks, proc_fd, e->sysfs_fd) < 0 ||
+	return proc_fd < 0 || sysdisk_read(&disks, proc_fd, e->sysfs_fd, e->dev_fd) < 0 ||
 	       sysdisk_has(&disks, e->dev.disk_devnum);
 }
 

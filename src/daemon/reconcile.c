@@ -14,7 +14,7 @@ static void refresh_sysdisk(struct broker *b)
 
 	if (b->sysdisk_ms != 0 && now_ms() - b->sysdisk_ms < SYSDISK_FRESH_MS)
 		return;
-	r = sysdisk_read(&b->sysdisk, b->proc_fd, b->sysfs_fd);
+	r = sysdisk_read(&b->sysdisk, b->proc_fd, b->sysfs_fd, b->dev_fd);
 	if (r < 0)
 		log_debug("cannot read the host's mounts: %s, ignoring", strerror(-r));
 	b->sysdisk_ms = now_ms();

@@ -3,13 +3,22 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 #include "device/blockdev.h"
 
-#define MAX_DEPTH 8 /* of devices built on devices */
+#define MAX_DEPTH     8 /* of devices built on devices */
+#define RESOLVE_TRIES 20
+
+struct places {
+	int proc_fd;
+	int sysfs_fd;
+	int dev_fd;
+};
 
 static int add_disk(struct sysdisk *s, dev_t disk)
 {
@@ -121,23 +130,68 @@ static int add_device(struct sysdisk *s, int sysfs_fd, dev_t devnum, unsigned de
 	return r < 0 ? r : add_slaves(s, sysfs_fd, device, depth);
 }
 
-/* By the path of a node, as btrfs and swap name their devices. */
-static int add_path(struct sysdisk *s, int sysfs_fd, const char *path)
+/*
+ * Anybody who may mount chooses the source: it must not lead out of the directory of devices, nor
+ * into a mount in there, whose server may never answer, or is our own. Links of udev (mapper/NAME,
+ * disk/by-uuid/...) stay in there.
+ */
+static int node_devnum(int dev_fd, const char *name, dev_t *ret_devnum)
 {
+	struct open_how how = {
+		.flags = O_PATH | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS,
+	};
+	_cleanup_close_ int fd = -EBADF;
 	struct stat st;
 
-	if (path[0] != '/' || stat(path, &st) < 0)
+	for (int i = 0; i < RESOLVE_TRIES && fd < 0; i++) {
+		fd = (int)syscall(SYS_openat2, dev_fd, name, &how, sizeof(how));
+		if (fd < 0 && errno != EAGAIN) /* something was renamed meanwhile */
+			break;
+	}
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISBLK(st.st_mode))
+		return -ENOTBLK;
+	*ret_devnum = st.st_rdev;
+	return 0;
+}
+
+/* Where nodes are mounted one by one, or not there: most have the kernel's own name. */
+static int named_devnum(int sysfs_fd, const char *name, dev_t *ret_devnum)
+{
+	char path[NAME_MAX + 32];
+	char *p;
+
+	if (name[0] == '.' || strlen(name) > NAME_MAX)
+		return -ENODEV;
+	(void)snprintf(path, sizeof(path), "class/block/%s/dev", name);
+	p = path + strlen("class/block/");
+	for (char *end = p + strlen(name); p < end; p++)
+		if (*p == '/')
+			*p = '!'; /* cciss/c0d0 */
+	return read_devnum(sysfs_fd, path, ret_devnum);
+}
+
+/* By the path of a node, as btrfs and swap name their devices. */
+static int add_path(struct sysdisk *s, const struct places *at, const char *path)
+{
+	const char *name = path + strlen("/dev/");
+	dev_t devnum;
+
+	if (strncmp(path, "/dev/", strlen("/dev/")) != 0)
 		return 0;
-	if (S_ISBLK(st.st_mode))
-		return add_device(s, sysfs_fd, st.st_rdev, 0);
-	return S_ISREG(st.st_mode) ? add_device(s, sysfs_fd, st.st_dev, 0) : 0;
+	if (node_devnum(at->dev_fd, name, &devnum) < 0 &&
+	    named_devnum(at->sysfs_fd, name, &devnum) < 0)
+		return 0;
+	return add_device(s, at->sysfs_fd, devnum, 0);
 }
 
 /*
  * "ID PARENT MAJOR:MINOR ROOT TARGET OPTIONS [TAGS] - TYPE SOURCE SUPEROPTIONS" (proc(5)). A
  * filesystem with an anonymous number (major 0) may still name its device as the source.
  */
-static int add_mount(struct sysdisk *s, int sysfs_fd, char *line)
+static int add_mount(struct sysdisk *s, const struct places *at, char *line)
 {
 	char *tail = strstr(line, " - ");
 	char source[PATH_MAX];
@@ -147,24 +201,24 @@ static int add_mount(struct sysdisk *s, int sysfs_fd, char *line)
 	if (!tail || sscanf(line, "%*u %*u %u:%u", &maj, &min) != 2)
 		return 0;
 	if (maj != 0)
-		return add_device(s, sysfs_fd, makedev(maj, min), 0);
-	if (sscanf(tail, " - %*s %4095s", source) != 1 || strncmp(source, "/dev/", 5) != 0)
-		return 0;
-	return add_path(s, sysfs_fd, source);
+		return add_device(s, at->sysfs_fd, makedev(maj, min), 0);
+	return sscanf(tail, " - %*s %4095s", source) == 1 ? add_path(s, at, source) : 0;
 }
 
-/* "FILENAME TYPE SIZE USED PRIORITY", below a line of titles. */
-static int add_swap(struct sysdisk *s, int sysfs_fd, char *line)
+/*
+ * "FILENAME TYPE SIZE USED PRIORITY", below a line of titles. A file's disk is that of its mount.
+ */
+static int add_swap(struct sysdisk *s, const struct places *at, char *line)
 {
 	char path[PATH_MAX];
 
-	return sscanf(line, "%4095s", path) == 1 ? add_path(s, sysfs_fd, path) : 0;
+	return sscanf(line, "%4095s", path) == 1 ? add_path(s, at, path) : 0;
 }
 
-static int read_lines(struct sysdisk *s, int proc_fd, int sysfs_fd, const char *path,
-		      int (*add)(struct sysdisk *, int, char *))
+static int read_lines(struct sysdisk *s, const struct places *at, const char *path,
+		      int (*add)(struct sysdisk *, const struct places *, char *))
 {
-	int fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+	int fd = openat(at->proc_fd, path, O_RDONLY | O_CLOEXEC);
 	FILE *f = fd >= 0 ? fdopen(fd, "re") : NULL;
 	_cleanup_free_ char *line = NULL;
 	size_t size = 0;
@@ -176,18 +230,19 @@ static int read_lines(struct sysdisk *s, int proc_fd, int sysfs_fd, const char *
 		return r;
 	}
 	while (r == 0 && getline(&line, &size, f) > 0)
-		r = add(s, sysfs_fd, line);
+		r = add(s, at, line);
 	(void)fclose(f);
 	return r;
 }
 
-int sysdisk_read(struct sysdisk *sysdisk, int proc_fd, int sysfs_fd)
+int sysdisk_read(struct sysdisk *sysdisk, int proc_fd, int sysfs_fd, int dev_fd)
 {
+	const struct places at = {.proc_fd = proc_fd, .sysfs_fd = sysfs_fd, .dev_fd = dev_fd};
 	struct sysdisk s = SYSDISK_NULL;
-	int r = read_lines(&s, proc_fd, sysfs_fd, "self/mountinfo", add_mount);
+	int r = read_lines(&s, &at, "self/mountinfo", add_mount);
 
 	if (r == 0)
-		r = read_lines(&s, proc_fd, sysfs_fd, "swaps", add_swap);
+		r = read_lines(&s, &at, "swaps", add_swap);
 	if (r < 0 && r != -ENOENT) {
 		sysdisk_done(&s);
 		return r;

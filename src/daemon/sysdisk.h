@@ -20,10 +20,11 @@ struct sysdisk {
 
 /*
  * Looks again, from /proc/self/mountinfo and /proc/swaps of a directory fd of /proc, with sysfs
- * for what lies under what. Never touches a device. Returns 0, or -errno with the old knowledge
- * kept.
+ * for what lies under what, and the directory that stands for /dev. Never touches a device, nor
+ * any other filesystem, whatever a mount calls its source. Returns 0, or -errno with the old
+ * knowledge kept.
  */
-int sysdisk_read(struct sysdisk *sysdisk, int proc_fd, int sysfs_fd);
+int sysdisk_read(struct sysdisk *sysdisk, int proc_fd, int sysfs_fd, int dev_fd);
 void sysdisk_done(struct sysdisk *sysdisk);
 
 /* Whether a whole disk is one of them. */

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from harness import kernel
 from harness.people import as_user, sh
 from harness.wait import holds, took, until
 
@@ -164,6 +165,25 @@ def test_mounted_elsewhere(daemon, loopdev):
     disk.plug()
     until(lambda: f"it can be listed: {view.log()[-3000:]}",
           lambda: sh("ls $1", view.path("SHARED"), check=False).returncode == 0)
+
+
+def test_source_of_a_mount_is_in_the_view(daemon, loopdev, work):
+    """Whoever mounts something chooses what it is called. The daemon does not look at its own view
+    for that: it would wait for itself."""
+    disk = loopdev(label="STICK").plug()
+    view = daemon(disk).wait_for("STICK")
+    where = os.path.join(work, "other")
+    os.mkdir(where)
+    kernel.mount("/dev/.." + view.path("STICK", "x"), where, "tmpfs")
+    try:
+        view.send(signal.SIGHUP)
+        until("it has looked at the mounts", lambda: "configuration loaded again" in view.log())
+        assert view.medium("STICK")["state"] == "idle"
+    except AssertionError:
+        kernel.abort_fuse(view.media)
+        raise
+    finally:
+        kernel.umount(where)
 
 
 def test_appears_quickly(daemon, loopdev):

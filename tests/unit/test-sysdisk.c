@@ -76,6 +76,8 @@ static int setup(void **state)
 	link_to(&tree, "../../devices/sdb/sdb1", "dev/block/8:17");
 	link_to(&tree, "../../devices/dm-0", "dev/block/253:0");
 	link_to(&tree, "../../devices/loop0", "dev/block/7:0");
+	link_to(&tree, "../../devices/sda/sda2", "class/block/sda2");
+	link_to(&tree, "../../devices/sdb", "class/block/cciss!c0d0");
 	*state = &tree;
 	return 0;
 }
@@ -96,7 +98,7 @@ static int teardown(void **state)
 static void look(const struct tree *tree, const char *mountinfo, struct sysdisk *sysdisk)
 {
 	put(tree, "self/mountinfo", mountinfo);
-	assert_int_equal(sysdisk_read(sysdisk, tree->fd, tree->fd), 0);
+	assert_int_equal(sysdisk_read(sysdisk, tree->fd, tree->fd, tree->fd), 0);
 }
 
 static void test_partition_means_its_disk(void **state)
@@ -122,6 +124,38 @@ static void test_what_a_device_is_built_on(void **state)
 	assert_true(sysdisk_has(&s, makedev(253, 0)));
 	assert_true(sysdisk_has(&s, makedev(8, 16)));
 	assert_false(sysdisk_has(&s, makedev(8, 0)));
+	sysdisk_done(&s);
+}
+
+/* Where there is no node of that name, or it is mounted alone, as in a container. */
+static void test_source_by_name(void **state)
+{
+	struct sysdisk s = SYSDISK_NULL;
+
+	look(*state,
+	     "27 1 0:40 / /data rw - btrfs /dev/sda2 rw\n"
+	     "28 1 0:41 / /more rw - btrfs /dev/cciss/c0d0 rw\n",
+	     &s);
+	assert_true(sysdisk_has(&s, makedev(8, 0)));
+	assert_true(sysdisk_has(&s, makedev(8, 16)));
+	assert_int_equal(s.count, 2);
+	sysdisk_done(&s);
+}
+
+/* Whoever may mount chooses the source. */
+static void test_source_leads_elsewhere(void **state)
+{
+	struct sysdisk s = SYSDISK_NULL;
+
+	look(*state,
+	     "27 1 0:40 / /a rw - fuse /dev/../sda2 rw\n"
+	     "28 1 0:41 / /b rw - fuse /dev/./sda2 rw\n"
+	     "29 1 0:42 / /c rw - fuse /dev/.. rw\n"
+	     "30 1 0:43 / /d rw - fuse /dev//sda2 rw\n"
+	     "31 1 0:44 / /e rw - fuse sda2 rw\n"
+	     "32 1 0:45 / /f rw - fuse /devices/sda/sda2 rw\n",
+	     &s);
+	assert_int_equal(s.count, 0);
 	sysdisk_done(&s);
 }
 
@@ -161,7 +195,7 @@ static void test_no_proc(void **state)
 	struct sysdisk s = SYSDISK_NULL;
 
 	look(tree, "27 1 8:1 / / rw - ext4 /dev/sda1 rw\n", &s);
-	assert_int_equal(sysdisk_read(&s, -EBADF, tree->fd), -EBADF);
+	assert_int_equal(sysdisk_read(&s, -EBADF, tree->fd, tree->fd), -EBADF);
 	assert_true(sysdisk_has(&s, makedev(8, 0))); /* the old knowledge stays */
 	sysdisk_done(&s);
 }
@@ -171,6 +205,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_partition_means_its_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_a_device_is_built_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_source_by_name, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_source_leads_elsewhere, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_looking_again_forgets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_lines, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_proc, setup, teardown),

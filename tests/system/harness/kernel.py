@@ -3,6 +3,7 @@
 import ctypes
 import os
 import struct
+import tempfile
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -49,6 +50,20 @@ def cover(directory, work):
 
 def umount(target, flags=0):
     call("umount2", os.fsencode(target), flags)
+
+
+def abort_fuse(directory):
+    """Ends the connection of a FUSE mount: what waits for it in the kernel cannot be killed."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as table:
+        numbers = [line.split()[2] for line in table if line.split()[4] == directory]
+    with tempfile.TemporaryDirectory() as where:
+        mount("none", where, "fusectl")
+        try:
+            for number in numbers:
+                with open(f"{where}/{number.partition(':')[2]}/abort", "w", encoding="ascii") as file:
+                    file.write("1")
+        finally:
+            umount(where)
 
 
 def mounts_under(path):
