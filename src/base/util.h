@@ -22,6 +22,13 @@ static inline bool streq(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
+/* Whether a negative errno tells of something that we lack for now, and nothing of what we asked.
+ */
+static inline bool is_shortage(int err)
+{
+	return err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -EAGAIN;
+}
+
 /* Closes an fd if it is one; keeps errno. Returns -EBADF, to be assigned back. */
 static inline int close_fd(int fd)
 {

@@ -351,6 +351,7 @@ static void stop(struct broker *b)
 	names_free(b->names);
 	loop_timer_remove(b->ready_timer);
 	loop_timer_remove(b->reap_timer);
+	loop_timer_remove(b->look_timer);
 	loop_free(b->loop);
 	sysdisk_done(&b->sysdisk);
 	close_fd(b->sysfs_fd);

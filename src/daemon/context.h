@@ -83,6 +83,8 @@ struct broker {
 	bool resend;	   /* the same */
 	struct loop_timer *ready_timer;
 	struct loop_timer *reap_timer;
+	struct loop_timer *look_timer; /* until devices that could not be looked at are again */
+	unsigned look_tries;	       /* in a row */
 };
 
 /* broker.c */

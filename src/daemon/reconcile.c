@@ -7,6 +7,8 @@
 #define SYSDISK_FRESH_MS 1000
 /* What udevd has not dealt with after this time it will not. */
 #define UDEV_PATIENCE_MS 3000
+/* Doubled with each try, up to eight times. */
+#define LOOK_AGAIN_MS 1000u
 
 static void refresh_sysdisk(struct broker *b)
 {
@@ -264,26 +266,50 @@ static int read_device(struct broker *b, const char *kname, struct blockdev *ret
 	return blockdev_read(b->sysfs_fd, kname, ret_dev);
 }
 
-/* Returns the device's medium, or NULL when it is gone. */
-static struct medium *update(struct broker *b, const char *kname)
+/*
+ * Brings the medium up to date with what was read; dev is NULL when the device is gone. Returns the
+ * device's medium, or NULL.
+ */
+static struct medium *update(struct broker *b, const char *kname, const struct blockdev *dev)
 {
 	struct medium *m = registry_find_device(&b->registry, kname);
-	struct blockdev dev;
-	int r = read_device(b, kname, &dev);
 
-	if (m && r < 0) {
+	if (m && !dev) {
 		gone(b, m);
 		m = NULL;
-	} else if (m && !medium_same_device(&m->dev, &dev)) {
+	} else if (m && !medium_same_device(&m->dev, dev)) {
 		exchanged(b, m);
 		m = NULL;
 	}
-	if (r < 0)
+	if (!dev)
 		return NULL;
 	if (!m)
-		return add(b, &dev);
-	m->dev = dev;
+		return add(b, dev);
+	m->dev = *dev;
 	return m;
+}
+
+static void look_again(void *data)
+{
+	struct broker *b = data;
+
+	b->look_timer = loop_timer_remove(b->look_timer);
+	if (b->phase == BROKER_ENDING)
+		return;
+	reconcile_all(b, RECONCILE_EVENT);
+	if (!b->look_timer)
+		b->look_tries = 0;
+}
+
+/* That nothing could be read says nothing of a device: what is known of it stays. */
+static void look_later(struct broker *b, int err)
+{
+	if (!is_shortage(err) || b->look_timer)
+		return;
+	if (b->look_tries == 0)
+		log_warning("cannot look at the block devices: %s, trying again", strerror(-err));
+	(void)loop_timer_add(b->loop, LOOK_AGAIN_MS << MIN(b->look_tries++, 3u), look_again, b,
+			     &b->look_timer);
 }
 
 /* A disk is shown or not depending on whether it has partitions. */
@@ -316,11 +342,18 @@ void reconcile_device(struct broker *b, const char *kname, enum reconcile_mode m
 	struct medium *m = registry_find_device(&b->registry, kname);
 	struct medium *before = m;
 	char disk[LIMIT_KNAME] = "";
+	struct blockdev dev;
 	bool known = m;
+	int r = read_device(b, kname, &dev);
 
+	if (r < 0 && r != -ENODEV) {
+		log_debug("%s: cannot be looked at: %s", kname, strerror(-r));
+		look_later(b, r);
+		return;
+	}
 	if (m)
 		(void)STR_COPY(disk, m->dev.disk);
-	m = update(b, kname);
+	m = update(b, kname, r == 0 ? &dev : NULL);
 	if (m) {
 		(void)STR_COPY(disk, m->dev.disk);
 		consider(b, m, mode);
@@ -353,12 +386,13 @@ void reconcile_all(struct broker *b, enum reconcile_mode mode)
 		struct blockdev dev;
 
 		if (m->state != MEDIUM_REMOVED &&
-		    blockdev_read_again(b->sysfs_fd, &m->dev, &dev) < 0)
+		    blockdev_read_again(b->sysfs_fd, &m->dev, &dev) == -ENODEV)
 			gone(b, m);
 	}
 	r = blockdev_each(b->sysfs_fd, rescan_device, &rescan);
-	if (r < 0)
+	if (r < 0 && !is_shortage(r))
 		log_err("cannot list the block devices in sysfs: %s", strerror(-r));
+	look_later(b, r);
 }
 
 void reconcile_put_off(struct broker *b, struct medium *m)

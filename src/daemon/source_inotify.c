@@ -66,14 +66,19 @@ static struct known *find(struct inotify_source *s, const char *kname)
 /* Brings it up to date; returns whether it is another than it was. */
 static bool known_read(struct inotify_source *s, struct known *known)
 {
+	struct sysfs sysfs = {.fd = s->sysfs_fd};
 	struct known old = *known;
 	char dir[LIMIT_KNAME + 16];
 
 	(void)snprintf(dir, sizeof(dir), "class/block/%s", known->kname);
-	(void)sysfs_read(s->sysfs_fd, dir, "dev", known->devnum, sizeof(known->devnum));
-	known->size = sysfs_read_number(s->sysfs_fd, dir, "size");
-	known->diskseq = sysfs_read_number(s->sysfs_fd, dir, "diskseq");
-	known->read_only = sysfs_read_number(s->sysfs_fd, dir, "ro") == 1;
+	(void)sysfs_read(&sysfs, dir, "dev", known->devnum, sizeof(known->devnum));
+	known->size = sysfs_read_number(&sysfs, dir, "size");
+	known->diskseq = sysfs_read_number(&sysfs, dir, "diskseq");
+	known->read_only = sysfs_read_number(&sysfs, dir, "ro") == 1;
+	if (sysfs.err < 0) { /* who is told has to look again later, too */
+		*known = old;
+		return true;
+	}
 	return !streq(old.devnum, known->devnum) || old.size != known->size ||
 	       old.diskseq != known->diskseq || old.read_only != known->read_only;
 }

@@ -98,13 +98,19 @@ static int add_slaves(struct sysdisk *s, int sysfs_fd, int device_fd, unsigned d
 	int r = 0;
 
 	if (!dir) {
+		r = is_shortage(-errno) ? -errno : 0;
 		close_fd(fd);
-		return 0;
+		return r;
 	}
 	while (r == 0 && (entry = readdir(dir))) {
 		(void)snprintf(path, sizeof(path), "%s/dev", entry->d_name);
-		if (entry->d_name[0] != '.' && read_devnum(dirfd(dir), path, &devnum) == 0)
+		if (entry->d_name[0] == '.')
+			continue;
+		r = read_devnum(dirfd(dir), path, &devnum);
+		if (r == 0)
 			r = add_device(s, sysfs_fd, devnum, depth + 1);
+		else if (!is_shortage(r))
+			r = 0;
 	}
 	(void)closedir(dir);
 	return r;
@@ -122,10 +128,13 @@ static int add_device(struct sysdisk *s, int sysfs_fd, dev_t devnum, unsigned de
 		return 0;
 	(void)snprintf(path, sizeof(path), "dev/block/%u:%u", major(devnum), minor(devnum));
 	device = openat(sysfs_fd, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (device < 0 && is_shortage(-errno))
+		return -errno;
 	if (device < 0)
 		return add_unknown(s, sysfs_fd, devnum);
-	if (faccessat(device, "partition", F_OK, 0) == 0)
-		(void)read_devnum(device, "../dev", &disk);
+	r = faccessat(device, "partition", F_OK, 0) == 0 ? read_devnum(device, "../dev", &disk) : 0;
+	if (is_shortage(r))
+		return r;
 	r = add_disk(s, disk);
 	return r < 0 ? r : add_slaves(s, sysfs_fd, device, depth);
 }
@@ -178,12 +187,15 @@ static int add_path(struct sysdisk *s, const struct places *at, const char *path
 {
 	const char *name = path + strlen("/dev/");
 	dev_t devnum;
+	int r;
 
 	if (strncmp(path, "/dev/", strlen("/dev/")) != 0)
 		return 0;
-	if (node_devnum(at->dev_fd, name, &devnum) < 0 &&
-	    named_devnum(at->sysfs_fd, name, &devnum) < 0)
-		return 0;
+	r = node_devnum(at->dev_fd, name, &devnum);
+	if (r < 0 && !is_shortage(r))
+		r = named_devnum(at->sysfs_fd, name, &devnum);
+	if (r < 0)
+		return is_shortage(r) ? r : 0;
 	return add_device(s, at->sysfs_fd, devnum, 0);
 }
 

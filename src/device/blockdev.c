@@ -24,14 +24,14 @@ static bool kname_valid(const char *kname)
 /*
  * The device's directory relative to /sys. class/block/NAME is a link to ../../devices/.../NAME.
  */
-static int device_dir(int sysfs_fd, const char *kname, char *ret_dir, size_t size)
+static int device_dir(struct sysfs *sysfs, const char *kname, char *ret_dir, size_t size)
 {
 	static const char up[] = "../../";
 	char path[LIMIT_KNAME + 16];
 	ssize_t n;
 
 	(void)snprintf(path, sizeof(path), "class/block/%s", kname);
-	n = readlinkat(sysfs_fd, path, ret_dir, size - 1);
+	n = readlinkat(sysfs->fd, path, ret_dir, size - 1);
 	if (n < 0)
 		return errno == ENOENT ? -ENODEV : -errno;
 	ret_dir[n] = '\0';
@@ -41,13 +41,14 @@ static int device_dir(int sysfs_fd, const char *kname, char *ret_dir, size_t siz
 	return strncmp(ret_dir, "devices/", 8) == 0 ? 0 : -ENODEV;
 }
 
-static int read_devnum(int sysfs_fd, const char *dir, dev_t *ret_devnum)
+static int read_devnum(struct sysfs *sysfs, const char *dir, dev_t *ret_devnum)
 {
 	unsigned major_no, minor_no;
 	char text[32];
+	int r = sysfs_read(sysfs, dir, "dev", text, sizeof(text));
 
-	if (sysfs_read(sysfs_fd, dir, "dev", text, sizeof(text)) < 0)
-		return -ENODEV;
+	if (r < 0)
+		return r == -ENOENT || r == -ENXIO ? -ENODEV : r;
 	if (sscanf(text, "%u:%u", &major_no, &minor_no) != 2)
 		return -ENODEV;
 	*ret_devnum = makedev(major_no, minor_no);
@@ -64,7 +65,7 @@ static void closedirp(DIR **dir)
  * Whether the directory dir/sub has an entry, or with attribute: a directory that has this
  * attribute.
  */
-static bool dir_has(int sysfs_fd, const char *dir, const char *sub, const char *attribute)
+static bool dir_has(struct sysfs *sysfs, const char *dir, const char *sub, const char *attribute)
 {
 	_cleanup_(closedirp) DIR *d = NULL;
 	char path[PATH_MAX];
@@ -73,9 +74,10 @@ static bool dir_has(int sysfs_fd, const char *dir, const char *sub, const char *
 
 	if (snprintf(path, sizeof(path), "%s/%s", dir, sub) >= (int)sizeof(path))
 		return false;
-	fd = openat(sysfs_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = openat(sysfs->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	d = fd < 0 ? NULL : fdopendir(fd);
 	if (!d) {
+		(void)sysfs_failed(sysfs, -errno);
 		close_fd(fd);
 		return false;
 	}
@@ -96,26 +98,29 @@ static bool dir_has(int sysfs_fd, const char *dir, const char *sub, const char *
 }
 
 /* The block layer's "events" (Documentation/ABI/stable/sysfs-block) and the SCSI device below. */
-static void read_drive(int sysfs_fd, const char *dir, struct blockdev *dev)
+static void read_drive(struct sysfs *sysfs, const char *dir, struct blockdev *dev)
 {
 	char device[PATH_MAX];
 	char text[64];
 
-	if (!dev->removable || sysfs_read(sysfs_fd, dir, "events", text, sizeof(text)) < 0 ||
+	if (!dev->removable || sysfs_read(sysfs, dir, "events", text, sizeof(text)) < 0 ||
 	    !strstr(text, "media_change"))
 		return;
 	if (snprintf(device, sizeof(device), "%s/device", dir) >= (int)sizeof(device))
 		return;
-	sysfs_read_link(sysfs_fd, device, "subsystem", text, sizeof(text));
+	sysfs_read_link(sysfs, device, "subsystem", text, sizeof(text));
 	if (streq(text, "scsi"))
-		sysfs_read_link(sysfs_fd, dir, "device", dev->drive, sizeof(dev->drive));
+		sysfs_read_link(sysfs, dir, "device", dev->drive, sizeof(dev->drive));
 }
 
-static uint64_t inode_of(int sysfs_fd, const char *dir)
+static uint64_t inode_of(struct sysfs *sysfs, const char *dir)
 {
 	struct stat st;
 
-	return fstatat(sysfs_fd, dir, &st, 0) < 0 ? 0 : st.st_ino;
+	if (fstatat(sysfs->fd, dir, &st, 0) == 0)
+		return st.st_ino;
+	(void)sysfs_failed(sysfs, -errno);
+	return 0;
 }
 
 /* Not for loop devices and the like: the file behind one is not the same for ever. */
@@ -125,12 +130,12 @@ static bool same_hardware(const struct blockdev *known, const struct blockdev *d
 	       known->inode == dev->inode && known->partno == dev->partno;
 }
 
-static void read_hardware(int sysfs_fd, const char *dir, const struct blockdev *known,
+static void read_hardware(struct sysfs *sysfs, const char *dir, const struct blockdev *known,
 			  struct blockdev *dev)
 {
-	dev->inode = inode_of(sysfs_fd, dir);
+	dev->inode = inode_of(sysfs, dir);
 	if (!same_hardware(known, dev)) {
-		blockdev_read_hardware(sysfs_fd, dir, dev);
+		blockdev_read_hardware(sysfs, dir, dev);
 		return;
 	}
 	dev->bus = known->bus;
@@ -139,32 +144,38 @@ static void read_hardware(int sysfs_fd, const char *dir, const struct blockdev *
 	(void)STR_COPY(dev->hwid, known->hwid);
 }
 
-static int read_disk(int sysfs_fd, const char *dir, const struct blockdev *known,
+static int read_disk(struct sysfs *sysfs, const char *dir, const struct blockdev *known,
 		     struct blockdev *dev)
 {
 	const char *base = strrchr(dir, '/');
-	int r = read_devnum(sysfs_fd, dir, &dev->disk_devnum);
+	int r = read_devnum(sysfs, dir, &dev->disk_devnum);
 
 	if (r < 0)
 		return r;
 	if (!base || !kname_valid(base + 1))
 		return -ENODEV;
 	(void)STR_COPY(dev->disk, base + 1);
-	dev->diskseq = sysfs_read_number(sysfs_fd, dir, "diskseq");
-	dev->removable = sysfs_read_number(sysfs_fd, dir, "removable") == 1;
-	dev->hidden = sysfs_read_number(sysfs_fd, dir, "hidden") == 1;
-	dev->read_only |= sysfs_read_number(sysfs_fd, dir, "ro") == 1;
-	read_drive(sysfs_fd, dir, dev);
+	dev->diskseq = sysfs_read_number(sysfs, dir, "diskseq");
+	dev->removable = sysfs_read_number(sysfs, dir, "removable") == 1;
+	dev->hidden = sysfs_read_number(sysfs, dir, "hidden") == 1;
+	dev->read_only |= sysfs_read_number(sysfs, dir, "ro") == 1;
+	read_drive(sysfs, dir, dev);
 	if (dev->partno == 0)
-		dev->has_partitions = dir_has(sysfs_fd, dir, ".", "partition");
-	read_hardware(sysfs_fd, dir, known, dev);
+		dev->has_partitions = dir_has(sysfs, dir, ".", "partition");
+	read_hardware(sysfs, dir, known, dev);
 	return 0;
+}
+
+/* Takes no descriptor: that a device is gone is noticed also when there is none to be had. */
+static bool has_sysfs(int sysfs_fd)
+{
+	return faccessat(sysfs_fd, "class/block", F_OK, 0) == 0;
 }
 
 int blockdev_open(bool *ret_sysfs)
 {
 	_cleanup_close_ int fd = open("/sys", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool sysfs = fd >= 0 && faccessat(fd, "class/block", F_OK, 0) == 0;
+	bool sysfs = fd >= 0 && has_sysfs(fd);
 	int proc;
 
 	if (ret_sysfs)
@@ -178,6 +189,7 @@ int blockdev_open(bool *ret_sysfs)
 static int read_device(int sysfs_fd, const char *kname, const struct blockdev *known,
 		       struct blockdev *ret_dev)
 {
+	struct sysfs sysfs = {.fd = sysfs_fd};
 	struct blockdev dev = {0};
 	char dir[PATH_MAX];
 	int r;
@@ -185,21 +197,23 @@ static int read_device(int sysfs_fd, const char *kname, const struct blockdev *k
 	if (!kname_valid(kname))
 		return -EINVAL;
 	(void)STR_COPY(dev.kname, kname);
-	r = device_dir(sysfs_fd, kname, dir, sizeof(dir));
-	if (r == -ENODEV)
+	r = device_dir(&sysfs, kname, dir, sizeof(dir));
+	if (r == -ENODEV && !has_sysfs(sysfs_fd))
 		return blockdev_read_proc(sysfs_fd, kname, ret_dev);
 	if (r == 0)
-		r = read_devnum(sysfs_fd, dir, &dev.devnum);
+		r = read_devnum(&sysfs, dir, &dev.devnum);
 	if (r < 0)
 		return r;
-	dev.partno = (unsigned)sysfs_read_number(sysfs_fd, dir, "partition");
-	dev.start_sector = sysfs_read_number(sysfs_fd, dir, "start");
-	dev.size_bytes = sysfs_read_number(sysfs_fd, dir, "size") * SECTOR_BYTES;
-	dev.read_only = sysfs_read_number(sysfs_fd, dir, "ro") == 1;
-	dev.has_holders = dir_has(sysfs_fd, dir, "holders", NULL);
+	dev.partno = (unsigned)sysfs_read_number(&sysfs, dir, "partition");
+	dev.start_sector = sysfs_read_number(&sysfs, dir, "start");
+	dev.size_bytes = sysfs_read_number(&sysfs, dir, "size") * SECTOR_BYTES;
+	dev.read_only = sysfs_read_number(&sysfs, dir, "ro") == 1;
+	dev.has_holders = dir_has(&sysfs, dir, "holders", NULL);
 	if (dev.partno != 0 && !sysfs_parent(dir))
 		return -ENODEV;
-	r = read_disk(sysfs_fd, dir, known, &dev);
+	r = read_disk(&sysfs, dir, known, &dev);
+	if (r == 0)
+		r = sysfs.err; /* half of the facts are another device */
 	if (r == 0)
 		*ret_dev = dev;
 	return r;

@@ -64,7 +64,8 @@ int blockdev_open(bool *ret_sysfs);
  * Reads the facts of one device. kname must be a plain file name. The serial of a USB device
  * waits for that device's kernel lock, which a reset in progress holds, and the kernel while it
  * takes the device apart: what is known already is to be read by blockdev_read_again().
- * Returns 0, -ENODEV when there is no such device (any more), -EINVAL for a bad name, or -errno.
+ * Returns 0, -ENODEV when there is no such device (any more), -EINVAL for a bad name, or -errno,
+ * which says nothing of the device: a shortage (util.h), or no right to look.
  */
 int blockdev_read(int sysfs_fd, const char *kname, struct blockdev *ret_dev);
 

@@ -33,14 +33,14 @@ struct hardware {
 	char product_id[40]; /* USB vendor:product, for sticks without a serial */
 };
 
-static void look_at_bus(int sysfs_fd, const char *dir, struct hardware *hw)
+static void look_at_bus(struct sysfs *sysfs, const char *dir, struct hardware *hw)
 {
 	char subsystem[32];
 	char type[16];
 
 	if (hw->bus_known)
 		return;
-	sysfs_read_link(sysfs_fd, dir, "subsystem", subsystem, sizeof(subsystem));
+	sysfs_read_link(sysfs, dir, "subsystem", subsystem, sizeof(subsystem));
 	for (size_t i = 0; i < ARRAY_SIZE(buses); i++) {
 		if (!buses[i].subsystem || !streq(subsystem, buses[i].subsystem))
 			continue;
@@ -48,26 +48,26 @@ static void look_at_bus(int sysfs_fd, const char *dir, struct hardware *hw)
 		hw->bus = buses[i].bus;
 		/* a card says "SD"; "MMC" is nearly always soldered eMMC */
 		if (hw->bus == BLOCKDEV_BUS_MMC &&
-		    sysfs_read(sysfs_fd, dir, "type", type, sizeof(type)) == 0 &&
-		    streq(type, "MMC"))
+		    sysfs_read(sysfs, dir, "type", type, sizeof(type)) == 0 && streq(type, "MMC"))
 			hw->bus = BLOCKDEV_BUS_OTHER;
 	}
 }
 
 /* Reads an identifying text; a long one keeps its end, which tells two of a kind apart. */
-static bool read_id(int sysfs_fd, const char *dir, const char *name, char *ret_text, size_t size)
+static bool read_id(struct sysfs *sysfs, const char *dir, const char *name, char *ret_text,
+		    size_t size)
 {
 	char text[PATH_MAX];
 	size_t n;
 
-	if (sysfs_read(sysfs_fd, dir, name, text, sizeof(text)) < 0)
+	if (sysfs_read(sysfs, dir, name, text, sizeof(text)) < 0)
 		return false;
 	n = strlen(text);
 	(void)str_copy(ret_text, size, n < size ? text : text + n - (size - 1));
 	return true;
 }
 
-static void look_at_serial(int sysfs_fd, const char *dir, struct hardware *hw)
+static void look_at_serial(struct sysfs *sysfs, const char *dir, struct hardware *hw)
 {
 	char vendor_id[16];
 	char id[16];
@@ -75,34 +75,34 @@ static void look_at_serial(int sysfs_fd, const char *dir, struct hardware *hw)
 	if (hw->serial_known)
 		return;
 	if (!hw->wwid[0])
-		(void)read_id(sysfs_fd, dir, "wwid", hw->wwid, sizeof(hw->wwid));
-	if (read_id(sysfs_fd, dir, "cid", hw->serial, sizeof(hw->serial)) ||
-	    read_id(sysfs_fd, dir, "serial", hw->serial, sizeof(hw->serial)))
+		(void)read_id(sysfs, dir, "wwid", hw->wwid, sizeof(hw->wwid));
+	if (read_id(sysfs, dir, "cid", hw->serial, sizeof(hw->serial)) ||
+	    read_id(sysfs, dir, "serial", hw->serial, sizeof(hw->serial)))
 		hw->serial_known = true;
 	/* above a USB device come hubs and controllers, whose serials say where, not what */
-	if (sysfs_read(sysfs_fd, dir, "idVendor", vendor_id, sizeof(vendor_id)) == 0 &&
-	    sysfs_read(sysfs_fd, dir, "idProduct", id, sizeof(id)) == 0) {
+	if (sysfs_read(sysfs, dir, "idVendor", vendor_id, sizeof(vendor_id)) == 0 &&
+	    sysfs_read(sysfs, dir, "idProduct", id, sizeof(id)) == 0) {
 		(void)snprintf(hw->product_id, sizeof(hw->product_id), "usb:%s:%s", vendor_id, id);
 		hw->serial_known = true;
 	}
 }
 
 /* PCI and virtio have numbers in "vendor", which tell people nothing. */
-static void read_model(int sysfs_fd, const char *dir, struct blockdev *dev)
+static void read_model(struct sysfs *sysfs, const char *dir, struct blockdev *dev)
 {
 	char device[PATH_MAX];
 
 	if (snprintf(device, sizeof(device), "%s/device", dir) >= (int)sizeof(device))
 		return;
-	(void)sysfs_read(sysfs_fd, device, "vendor", dev->vendor, sizeof(dev->vendor));
+	(void)sysfs_read(sysfs, device, "vendor", dev->vendor, sizeof(dev->vendor));
 	if (strncmp(dev->vendor, "0x", 2) == 0)
 		dev->vendor[0] = '\0';
-	if (sysfs_read(sysfs_fd, device, "model", dev->model, sizeof(dev->model)) < 0 &&
+	if (sysfs_read(sysfs, device, "model", dev->model, sizeof(dev->model)) < 0 &&
 	    dev->bus == BLOCKDEV_BUS_MMC)
-		(void)sysfs_read(sysfs_fd, device, "name", dev->model, sizeof(dev->model));
+		(void)sysfs_read(sysfs, device, "name", dev->model, sizeof(dev->model));
 }
 
-static void make_hwid(int sysfs_fd, const char *dir, const struct hardware *hw,
+static void make_hwid(struct sysfs *sysfs, const char *dir, const struct hardware *hw,
 		      struct blockdev *dev)
 {
 	char part[16] = "";
@@ -116,12 +116,12 @@ static void make_hwid(int sysfs_fd, const char *dir, const struct hardware *hw,
 			       hw->serial[0] && hw->wwid[0] ? "+" : "", hw->wwid);
 	else if (hw->product_id[0])
 		(void)snprintf(id, sizeof(id), "%s", hw->product_id);
-	else if (!read_id(sysfs_fd, dir, "loop/backing_file", id, sizeof(id)))
+	else if (!read_id(sysfs, dir, "loop/backing_file", id, sizeof(id)))
 		(void)snprintf(id, sizeof(id), "%s", dev->disk);
 	(void)snprintf(dev->hwid, sizeof(dev->hwid), "%s%s", id, part);
 }
 
-void blockdev_read_hardware(int sysfs_fd, const char *dir, struct blockdev *dev)
+void blockdev_read_hardware(struct sysfs *sysfs, const char *dir, struct blockdev *dev)
 {
 	struct hardware hw = {.bus = BLOCKDEV_BUS_OTHER};
 	char up[PATH_MAX];
@@ -132,10 +132,10 @@ void blockdev_read_hardware(int sysfs_fd, const char *dir, struct blockdev *dev)
 	}
 	(void)STR_COPY(up, dir);
 	do {
-		look_at_bus(sysfs_fd, up, &hw);
-		look_at_serial(sysfs_fd, up, &hw);
+		look_at_bus(sysfs, up, &hw);
+		look_at_serial(sysfs, up, &hw);
 	} while (sysfs_parent(up) && strchr(up, '/'));
 	dev->bus = hw.bus;
-	read_model(sysfs_fd, dir, dev);
-	make_hwid(sysfs_fd, dir, &hw, dev);
+	read_model(sysfs, dir, dev);
+	make_hwid(sysfs, dir, &hw, dev);
 }

@@ -2,9 +2,10 @@
 #pragma once
 
 #include "device/blockdev.h"
+#include "device/sysfs.h"
 
 /*
  * Fills in bus, vendor, model and hwid. dir: the disk's directory relative to /sys; kname, disk
  * and partno of dev are set.
  */
-void blockdev_read_hardware(int sysfs_fd, const char *dir, struct blockdev *dev);
+void blockdev_read_hardware(struct sysfs *sysfs, const char *dir, struct blockdev *dev);

@@ -21,7 +21,7 @@ static FILE *partitions_open(int proc_fd)
 	FILE *f = fd < 0 ? NULL : fdopen(fd, "re");
 
 	if (!f)
-		close_fd(fd);
+		close_fd(fd); /* keeps errno */
 	return f;
 }
 
@@ -95,7 +95,7 @@ int blockdev_read_proc(int proc_fd, const char *kname, struct blockdev *ret_dev)
 	bool found = false;
 
 	if (!f)
-		return -ENODEV;
+		return is_shortage(-errno) ? -errno : -ENODEV;
 	(void)STR_COPY(dev.kname, kname);
 	while (line_read(f, &line)) {
 		if (streq(line.kname, kname)) {
@@ -118,7 +118,7 @@ int blockdev_each_proc(int proc_fd, int (*fn)(const char *kname, void *data), vo
 	int r = 0;
 
 	if (!f)
-		return -ENOENT;
+		return is_shortage(-errno) ? -errno : -ENOENT;
 	while (r == 0 && line_read(f, &line))
 		r = fn(line.kname, data);
 	(void)fclose(f);

@@ -1,8 +1,10 @@
 """A request that cannot be done fails with the filesystem's own errno, and nothing else does."""
 
+import contextlib
 import errno
 import mmap
 import os
+import resource
 import struct
 
 import pytest
@@ -297,3 +299,38 @@ def test_no_descriptors(daemon, loopdev):
     works(view.path("STICK"))
     assert view.server_pid() == server
     until("nothing has leaked", lambda: descriptors_of(server) <= before + DIRECTORIES_KEPT)
+
+
+@contextlib.contextmanager
+def descriptors_left(pid, count):
+    """Lets a process open only so many descriptors more; a limit does not count, it is a number."""
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    free = [number for number in range(len(used) + count + 1) if number not in used]
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[count], before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+def test_device_cannot_be_looked_at(daemon, loopdev):
+    """An event of a disk in use, for which the daemon has no descriptor left, takes nothing away,
+    and is dealt with later; so is that of a new disk."""
+    disk = loopdev(label="STICK").plug()
+    other = loopdev(label="OTHER")
+    view = daemon(disk, other).wait_for("STICK")
+    with open(view.path("STICK", "file"), "wb", buffering=0) as file:
+        file.write(b"content")
+        view.wait_state("STICK", "busy")
+        with descriptors_left(view.process.pid, 0):
+            disk.announce()
+            until("it was noticed", lambda: f"{disk.kname}: cannot be looked at" in view.log())
+            other.plug()
+            until("it was noticed", lambda: f"{other.kname}: cannot be looked at" in view.log())
+            assert view.names() == {"STICK"}
+            file.write(b"more")
+        view.wait_for("STICK", "OTHER")
+        file.write(b"of it")
+        assert view.medium("STICK")["state"] == "busy"
+    assert f"{disk.kname}: gone" not in view.log()

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <cmocka.h>
@@ -331,6 +332,41 @@ static int count(const char *kname, void *data)
 	return ++c->n == c->stop_at ? -ECANCELED : 0;
 }
 
+/* Lets this process open nothing more. */
+static void use_up_descriptors(struct rlimit *ret_before)
+{
+	int next = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+	struct rlimit none;
+
+	assert_true(next >= 0);
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, ret_before), 0);
+	none = *ret_before;
+	none.rlim_cur = (rlim_t)next;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+}
+
+/* A shortage is not taken for a device that is gone, and one that is gone not for a shortage. */
+static void tells_a_shortage(void **state)
+{
+	const struct tree *t = *state;
+	struct blockdev dev = {.kname = "as it was"};
+	struct counted counted = {0};
+	struct rlimit before;
+
+	put_usb_stick(t);
+	use_up_descriptors(&before);
+	int there = blockdev_read(t->fd, "sdb", &dev);
+	int gone = blockdev_read(t->fd, "sdz", &dev);
+	int listed = blockdev_each(t->fd, count, &counted);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(there, -EMFILE);
+	assert_int_equal(gone, -ENODEV);
+	assert_int_equal(listed, -EMFILE);
+	assert_string_equal(dev.kname, "as it was");
+	assert_int_equal(blockdev_read(t->fd, "sdb", &dev), 0);
+}
+
 static void lists_devices(void **state)
 {
 	struct tree *t = *state;
@@ -409,6 +445,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(reads_virtual_devices, setup, teardown),
 		cmocka_unit_test_setup_teardown(reads_internal_disks, setup, teardown),
 		cmocka_unit_test_setup_teardown(refuses_what_is_not_there, setup, teardown),
+		cmocka_unit_test_setup_teardown(tells_a_shortage, setup, teardown),
 		cmocka_unit_test_setup_teardown(lists_devices, setup, teardown),
 		cmocka_unit_test_setup_teardown(reads_proc_partitions, setup, teardown),
 		cmocka_unit_test(names_buses),
