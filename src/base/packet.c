@@ -81,8 +81,10 @@ ssize_t packet_receive(int sock, void *data, size_t size, int *ret_fd)
 		return -EPIPE;
 	if (n < 0)
 		return -errno;
-	if (detach_fd(&msg, &fd) < 0 || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+	if (detach_fd(&msg, &fd) < 0 || (msg.msg_flags & MSG_TRUNC))
 		return -EBADMSG;
+	if (msg.msg_flags & MSG_CTRUNC)
+		return fd < 0 ? -ENFILE : -EBADMSG;
 	*ret_fd = TAKE_FD(fd);
 	return n;
 }

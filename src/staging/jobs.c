@@ -14,6 +14,7 @@
 #include "staging/keeper.h"
 
 #define UNDO_DEADLINE_MS 60000
+#define UNDO_RETRY_MS	 500
 
 static void job_close(struct staging_job *job)
 {
@@ -27,6 +28,7 @@ static void job_free(struct staging_job *job)
 	list_remove(&job->link);
 	job_close(job);
 	loop_timer_remove(job->deadline);
+	loop_timer_remove(job->again);
 	close_fd(job->fuse_fd);
 	close_fd(job->held.root_fd);
 	free(job);
@@ -70,68 +72,121 @@ static void job_expired(void *data)
 	job_fail(job, -ETIMEDOUT, reason);
 }
 
-/*
- * Nobody waits for this mount any more. If it came to be, it goes again; if the child was killed
- * in the middle, there is nothing to unmount, and that does no harm either.
- */
-static void undo_late_mount(struct staging *staging, uint32_t id)
+static void undo_again(void *data)
 {
-	struct program *program = served_find(staging, id);
+	struct staging_job *job = data;
+
+	job->again = loop_timer_remove(job->again);
+	job_undo(job, &job->held);
+}
+
+/* If the child was killed in the middle, there is nothing to unmount, and that does no harm. */
+void job_undo(struct staging_job *job, const struct staging_result *result)
+{
+	const struct staging_request undo = {.work = STAGING_UMOUNT,
+					     .id = job->id,
+					     .force = true,
+					     .program = job->request.program};
+	struct staging *staging = job->staging;
+	struct program *program = served_find(staging, job->id);
 
 	if (program)
 		program_kill(program);
-	(void)staging_umount_start(staging, &(struct staging_umount){.id = id, .force = true},
-				   UNDO_DEADLINE_MS, NULL, NULL, NULL);
+	job->fuse_fd = close_fd(job->fuse_fd);
+	close_fd(job->held.root_fd);
+	job->held = *result;
+	job->held.root_fd = -EBADF;
+	job->holds = false;
+	job->undoes = true;
+	if (!job->deadline)
+		(void)loop_timer_add(staging->loop, UNDO_DEADLINE_MS, job_expired, job,
+				     &job->deadline);
+	if (job_ask(job, &undo, -EBADF) == 0)
+		return;
+	job_close(job); /* for want of descriptors, for example, which come back */
+	(void)loop_timer_add(staging->loop, UNDO_RETRY_MS, undo_again, job, &job->again);
 }
 
 void job_finish(struct staging_job *job, struct staging_result *result)
 {
 	struct staging *staging = job->staging;
 	struct program *program;
-	bool late = (job->mounts || job->work == STAGING_FIND) && !job->fn;
 	uint32_t id = job->id;
 
 	job_tell(job, result);
 	job_free(job);
-	if (late)
-		undo_late_mount(staging, id);
 	program = served_find(staging, id);
 	if (program && !program->child)
 		served_settle(staging, program);
+}
+
+/* Whether something may be mounted that nobody will know of. */
+static bool leaves_mount(const struct staging_job *job)
+{
+	return (job->mounts || job->work == STAGING_FIND) && (!job->fn || job->lost);
+}
+
+/* The child has answered that it is gone, or was killed before. */
+static void job_undone(struct staging_job *job)
+{
+	struct staging_result result = job->held;
+
+	if (job->lost)
+		job_undo(job, &result);
+	else
+		job_finish(job, &result);
 }
 
 /* The child's answer. What a program serves takes another step. */
 static void job_done(struct staging_job *job, struct staging_result *result)
 {
 	job_close(job);
+	if (job->undoes) {
+		job_undone(job);
+		return;
+	}
 	if (job->fn && job_goes_on(job, result))
 		return;
-	job_finish(job, result);
+	if (!leaves_mount(job)) {
+		job_finish(job, result);
+		return;
+	}
+	result->root_fd = close_fd(result->root_fd);
+	job_undo(job, result);
+}
+
+/* Without a pidfd it cannot be killed, but it ends. */
+static void job_started(struct staging_job *job, int pidfd)
+{
+	job->pidfd = pidfd;
+	if (!job->deadline && pidfd >= 0)
+		(void)process_pidfd_kill(pidfd, SIGKILL);
 }
 
 static void job_readable(int fd, uint32_t events, void *data)
 {
 	struct staging_job *job = data;
-	struct staging_result died = {.err = -EIO, .root_fd = -EBADF};
-	struct staging_reply reply;
+	struct staging_reply reply = {.kind = STAGING_DONE};
 	_cleanup_close_ int beside = -EBADF;
 	ssize_t n = packet_receive(fd, &reply, sizeof(reply), &beside);
+	bool came = n == (ssize_t)sizeof(reply) || n == -ENFILE;
 
 	if (n == -EAGAIN)
 		return;
-	if (n == (ssize_t)sizeof(reply) && reply.kind == STAGING_STARTED) {
-		job->pidfd = TAKE_FD(beside);
-		if (!job->deadline)
-			(void)process_pidfd_kill(job->pidfd, SIGKILL);
+	if (came && reply.kind == STAGING_STARTED) {
+		job_started(job, TAKE_FD(beside));
 		return;
 	}
-	if (n == (ssize_t)sizeof(reply)) {
-		reply.result.root_fd = TAKE_FD(beside);
-		job_done(job, &reply.result);
-		return;
+	job->lost = n != (ssize_t)sizeof(reply);
+	if (!came) {
+		reply.result = (struct staging_result){.err = -EIO};
+		(void)STR_COPY(reply.result.reason, "the mount helper died");
+	} else if (job->lost && reply.result.err == 0) {
+		reply.result.err = -ENFILE;
+		(void)STR_COPY(reply.result.reason, "too many files are open");
 	}
-	(void)STR_COPY(died.reason, "the mount helper died");
-	job_done(job, &died);
+	reply.result.root_fd = TAKE_FD(beside);
+	job_done(job, &reply.result);
 }
 
 static void keeper_ended(pid_t pid, int status, void *data)
@@ -325,7 +380,8 @@ void staging_protocol(char *ret_text, size_t size)
 bool staging_busy(const struct staging *staging)
 {
 	list_for_each (it, &staging->jobs)
-		if (CONTAINER_OF(it, struct staging_job, link)->fn)
+		if (CONTAINER_OF(it, struct staging_job, link)->fn ||
+		    CONTAINER_OF(it, struct staging_job, link)->again)
 			return true;
 	return false;
 }

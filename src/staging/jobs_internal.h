@@ -31,13 +31,22 @@ struct staging_job {
 	struct loop_timer *deadline; /* NULL: it has passed */
 	staging_done_fn fn;	     /* NULL: forgotten, or the deadline has passed and was told */
 	void *data;
-	int fuse_fd;		    /* of a mount by a program, until that runs */
-	bool holds;		    /* the result below is told when the program has ended */
+	int fuse_fd;		  /* of a mount by a program, until that runs */
+	bool holds;		  /* the result below is told when the program has ended */
+	bool lost;		  /* the last child has ended without a whole answer */
+	bool undoes;		  /* what it mounted is taken away; then the result below is told */
+	struct loop_timer *again; /* until that can be tried again */
 	struct staging_result held; /* of a step before, root_fd is the job's */
 };
 
 /* jobs.c: tells the result and frees the job. */
 void job_finish(struct staging_job *job, struct staging_result *result);
+/*
+ * Takes away what the job has mounted, or may have, before the result is told: the next attempt may
+ * come at once, and nobody else would know of it. The job goes on until that is done. result:
+ * borrowed, without a root_fd.
+ */
+void job_undo(struct staging_job *job, const struct staging_result *result);
 /* Starts a child for the next step. fuse_fd: for a mount by a program, borrowed, else -EBADF. */
 int job_ask(struct staging_job *job, const struct staging_request *request, int fuse_fd);
 

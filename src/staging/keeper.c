@@ -72,7 +72,7 @@ static void serve(int sock, int dev_fd)
 		_cleanup_close_ int job = -EBADF;
 		ssize_t n = packet_receive(sock, &request, sizeof(request), &job);
 
-		if (n < 0 && n != -EBADMSG)
+		if (n < 0 && n != -EBADMSG && n != -ENFILE)
 			return;
 		if (n == (ssize_t)sizeof(request) && job >= 0)
 			fork_child(&request, job, dev_fd);

@@ -34,22 +34,6 @@ static struct staging_job *job_about(struct staging *staging, uint32_t id, bool 
 	return NULL;
 }
 
-/*
- * A mount that failed is taken away before that is told, since the next attempt may come at once.
- * Returns whether the job goes on.
- */
-static bool take_away(struct staging_job *job, const struct staging_result *result)
-{
-	const struct staging_request undo = {
-		.work = STAGING_UMOUNT, .id = job->id, .force = true, .program = true};
-
-	close_fd(job->held.root_fd);
-	job->held = *result;
-	job->held.root_fd = -EBADF;
-	job->holds = false;
-	return job_ask(job, &undo, -EBADF) == 0;
-}
-
 /* The connection is gone: the program has ended, and its end tells why. */
 static bool is_end(int err)
 {
@@ -68,9 +52,7 @@ static void job_conclude(struct staging_job *job, struct program *program)
 			program_fate(program, result.reason);
 		program_free(program);
 		result.root_fd = -EBADF;
-		if (job->fn && take_away(job, &result))
-			return;
-		job_finish(job, &result);
+		job_undo(job, &result);
 		return;
 	}
 	job->held.root_fd = -EBADF;
@@ -163,7 +145,8 @@ static bool mounted(struct staging_job *job, struct staging_result *result)
 	result->err = r;
 	(void)snprintf(result->reason, sizeof(result->reason), "cannot start %s: %s",
 		       job->request.driver->program, errno_name(-r));
-	return take_away(job, result);
+	job_undo(job, result);
+	return true;
 }
 
 /* What it has decided itself: the kernel is to say EROFS, since some programs do not. */
@@ -228,10 +211,6 @@ bool job_goes_on(struct staging_job *job, struct staging_result *result)
 {
 	if (!job->request.program)
 		return false;
-	if (job->mounts && job->work == STAGING_UMOUNT) { /* taken away */
-		*result = job->held;
-		return false;
-	}
 	switch (job->work) {
 	case STAGING_MOUNT:
 		return mounted(job, result);

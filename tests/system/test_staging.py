@@ -1,0 +1,61 @@
+"""The processes that mount and unmount: what they, or the daemon, cannot finish is not forgotten."""
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+
+import pytest
+
+from harness import processes
+from harness.wait import until
+
+pytestmark = [pytest.mark.data]
+
+
+def keeper(view):
+    """The child of the broker that lives in the namespace with the real filesystems."""
+    here = os.readlink("/proc/self/ns/mnt")
+    return next(pid for pid in processes.children(view.process.pid)
+                if os.readlink(f"/proc/{pid}/ns/mnt") != here)
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    """What is asked of the process meanwhile waits for it."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def numbers(pid):
+    return {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_no_descriptor_for_the_answer(daemon, loopdev, spare):
+    """The daemon has no descriptor left for what a mount gives it: the caller gets an error, and
+    nothing stays mounted; the next access works, and the disk can be ejected."""
+    disk = loopdev(label="STICK").plug()
+    view = daemon(disk).wait_for("STICK")
+    broker = view.process.pid
+    before = numbers(broker)
+    soft, hard = resource.prlimit(broker, resource.RLIMIT_NOFILE)
+    with stopped(keeper(view)):
+        looking = subprocess.Popen(["ls", view.path("STICK")], stderr=subprocess.DEVNULL)
+        until("it is being mounted", lambda: "-> mounting" in view.log())
+        least = min(set(range(1024)) - numbers(broker))
+        resource.prlimit(broker, resource.RLIMIT_NOFILE, (least + spare, hard))
+    if spare == 0:  # nothing can be undone then
+        until("the answer was lost", lambda: numbers(broker) == before)
+        resource.prlimit(broker, resource.RLIMIT_NOFILE, (soft, hard))
+    assert looking.wait(20) != 0
+    resource.prlimit(broker, resource.RLIMIT_NOFILE, (soft, hard))
+    reason = view.medium("STICK")["reason"]
+    assert os.listdir(view.path("STICK")) == ["lost+found"]
+    view.eject_soon("STICK")
+    assert not disk.held()
+    assert reason == "too many files are open"
