@@ -113,6 +113,7 @@ void job_finish(struct staging_job *job, struct staging_result *result)
 	struct program *program;
 	uint32_t id = job->id;
 
+	list_remove(&job->link); /* whom it is told may start the next one */
 	job_tell(job, result);
 	job_free(job);
 	program = served_find(staging, id);
@@ -275,14 +276,14 @@ pid_t staging_keeper(const struct staging *staging)
 
 /*
  * Whether a child for this mount point passed its deadline and has still not ended, or a program
- * that serves it no more.
+ * that serves it no more, or what came of that is still being undone.
  */
 static bool has_stuck_child(struct staging *staging, uint32_t id)
 {
 	list_for_each (it, &staging->jobs) {
 		struct staging_job *job = CONTAINER_OF(it, struct staging_job, link);
 
-		if (job->id == id && !job->deadline)
+		if (job->id == id && (!job->deadline || !job->fn))
 			return true;
 	}
 	return false;

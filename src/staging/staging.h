@@ -110,10 +110,10 @@ typedef void (*staging_done_fn)(const struct staging_result *result, void *data)
 /*
  * Each of these starts one child. At the deadline the child is killed and fn gets -ETIMEDOUT,
  * also when the child cannot die. They return 0 or -errno and never block on the device; mount
- * and sync return -ETIMEDOUT as long as an earlier child for the same id has not ended, so that
- * children do not pile up; umount without force, as long as an earlier unmount has not. A mount
- * is undone when nobody waits for its result any more, or when that was lost; it is told after
- * that. ret_job may be NULL.
+ * and sync return -ETIMEDOUT as long as an earlier child for the same id, that nobody waits for,
+ * has not ended, so that children do not pile up; umount without force, as long as an earlier
+ * unmount has not. A mount is undone when nobody waits for its result any more, or when that was
+ * lost; it is told after that. ret_job may be NULL.
  *
  * mount:  proves exclusive use by an O_EXCL open, then fsopen/fsmount (mount(2) where the new
  *         calls are missing); retries read-only where that may help. With a driver that is a

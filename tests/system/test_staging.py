@@ -9,6 +9,8 @@ import subprocess
 import pytest
 
 from harness import processes
+from harness.dying import DyingDisk
+from harness.people import sh
 from harness.wait import until
 
 pytestmark = [pytest.mark.data]
@@ -29,6 +31,24 @@ def stopped(pid):
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def stuck(daemon, work, request):
+    """A daemon with a disk that can stall."""
+    disk = DyingDisk(work)
+    try:
+        disk.format("ext4", label="STUCK")
+        request.node.can_hang.append([disk])
+        view = daemon(disk, options=["--mount-timeout", "2s"])
+        disk.plug()
+        view.wait_for("STUCK")
+        yield view, disk
+        disk.work()
+        view.stop()
+    finally:
+        view.clean_up()
+        disk.remove()
 
 
 def numbers(pid):
@@ -59,3 +79,23 @@ def test_no_descriptor_for_the_answer(daemon, loopdev, spare):
     view.eject_soon("STICK")
     assert not disk.held()
     assert reason == "too many files are open"
+
+
+def test_mount_while_one_is_undone(stuck):
+    """A mount that came too late is unmounted again. That does not meet the next one, which is
+    refused until then."""
+    view, disk = stuck
+    sh("blockdev --flushbufs $1", disk.device)
+    disk.stall()
+    with pytest.raises(OSError):
+        os.listdir(view.path("STUCK"))
+    children = processes.children(keeper(view))
+    with stopped(keeper(view)):
+        disk.work()
+        until("it has ended", lambda: not set(children) & set(view.pids()))
+        view.list()  # the daemon has heard of it
+        with pytest.raises(OSError):
+            os.listdir(view.path("STUCK"))
+        assert view.log().count("-> mounting") == 1
+    until("it works", lambda: sh("ls $1", view.path("STUCK"), check=False).returncode == 0)
+    sh("echo content >$1/file; sync $1", view.path("STUCK"))
