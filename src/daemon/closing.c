@@ -170,15 +170,14 @@ static void umount_ended(const struct staging_result *result, void *data)
 
 	m->job = NULL;
 	m->umount_err = result->err;
+	m->root_fd = result->root_fd;
 	storage_take_space(m, result);
 	if (result->err == 0) {
 		finished[m->purpose](b, m);
 	} else if (purposes[m->purpose].force) {
-		close_fd(result->root_fd);
 		start_umount(b, m, true);
-	} else if (result->err == -EBUSY && result->root_fd >= 0) {
+	} else if (result->err == -EBUSY && m->root_fd >= 0) {
 		m->umount_err = 0;
-		m->root_fd = result->root_fd;
 		give_up(b, m, -EBUSY, "a file is still in use, by a memory map for example");
 	} else {
 		umount_failed(b, m, result->reason);
@@ -187,20 +186,30 @@ static void umount_ended(const struct staging_result *result, void *data)
 
 static void start_umount(struct broker *b, struct medium *m, bool force)
 {
-	const struct staging_umount what = {
-		.id = m->id, .force = force, .dev = m->read_only ? NULL : &m->dev};
+	const struct staging_umount what = {.id = m->id,
+					    .force = force,
+					    .root_fd = m->root_fd,
+					    .dev = m->read_only ? NULL : &m->dev};
 	int r = staging_umount_start(b->staging, &what, b->config->mount_timeout_ms,
 				     force ? umount_forced : umount_ended, m, &m->job);
 
-	if (r == 0)
+	if (r == 0) {
+		m->root_fd = -EBADF;
 		return;
+	}
+	if (m->root_fd >= 0 && !purposes[m->purpose].force) {
+		give_up(b, m, r, medium_error_text(r));
+		return;
+	}
 	m->umount_err = r;
-	if (!purposes[m->purpose].force)
+	if (!purposes[m->purpose].force) {
 		umount_failed(b, m, "");
-	else if (!force)
+	} else if (!force) {
 		start_umount(b, m, true);
-	else
+	} else {
+		m->root_fd = close_fd(m->root_fd);
 		finished[m->purpose](b, m);
+	}
 }
 
 /* What was written is synced on its own first, so that a failure is told. */
@@ -219,13 +228,12 @@ void closing_next(struct broker *b, struct medium *m)
 	start_umount(b, m, false);
 }
 
-/* The server has given it back, or is not waited for any more. */
+/* The server has given it back, or is not waited for any more. Ours goes to who unmounts. */
 static void server_done(struct broker *b, struct medium *m)
 {
 	bool mounted = m->root_fd >= 0 || m->umount_err != 0;
 
 	m->close_timer = loop_timer_remove(m->close_timer);
-	m->root_fd = close_fd(m->root_fd);
 	m->step = MEDIUM_STEP_SYNC;
 	if (mounted)
 		closing_next(b, m);

@@ -100,7 +100,7 @@ struct medium {
 
 	/* its filesystem */
 	struct staging_job *job; /* at most one */
-	int root_fd;		 /* O_PATH, as long as the server may use it; else -EBADF */
+	int root_fd;		 /* O_PATH, until somebody unmounts it; else -EBADF */
 	enum medium_purpose purpose;
 	enum medium_step step;
 	bool seeking;	  /* MOUNTING: whether it is mounted is being found out */

@@ -29,17 +29,20 @@ static void abandon(struct broker *b, struct medium *m)
 {
 	bool mounting = m->state == MEDIUM_MOUNTING;
 	bool maybe_mounted = medium_is_engaged(m) || m->umount_err != 0;
+	struct staging_abandon what = {.id = m->id, .root_fd = m->root_fd};
 	int r;
 
 	m->job = staging_job_forget(m->job);
-	m->root_fd = close_fd(m->root_fd);
 	if (mounting || !maybe_mounted)
 		return;
-	r = staging_abandon_start(b->staging, m->id, m->driver->has_shutdown, ABANDON_DEADLINE_MS,
-				  abandoned, m, &m->job);
-	if (r < 0)
+	what.shutdown = m->driver->has_shutdown;
+	r = staging_abandon_start(b->staging, &what, ABANDON_DEADLINE_MS, abandoned, m, &m->job);
+	if (r < 0) {
 		log_warning("what was mounted from %s could not be detached: %s", m->dev.kname,
 			    strerror(-r));
+		close_fd(m->root_fd);
+	}
+	m->root_fd = -EBADF;
 }
 
 void removal_cut_off(struct broker *b, const struct medium *m)

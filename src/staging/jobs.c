@@ -83,26 +83,29 @@ static void undo_again(void *data)
 /* If the child was killed in the middle, there is nothing to unmount, and that does no harm. */
 void job_undo(struct staging_job *job, const struct staging_result *result)
 {
+	int root_fd = job->held.root_fd >= 0 ? job->held.root_fd : result->root_fd;
 	const struct staging_request undo = {.work = STAGING_UMOUNT,
 					     .id = job->id,
 					     .force = true,
-					     .program = job->request.program};
+					     .program = job->request.program,
+					     .root = root_fd >= 0};
 	struct staging *staging = job->staging;
 	struct program *program = served_find(staging, job->id);
 
 	if (program)
 		program_kill(program);
 	job->fuse_fd = close_fd(job->fuse_fd);
-	close_fd(job->held.root_fd);
 	job->held = *result;
-	job->held.root_fd = -EBADF;
+	job->held.root_fd = root_fd;
 	job->holds = false;
 	job->undoes = true;
 	if (!job->deadline)
 		(void)loop_timer_add(staging->loop, UNDO_DEADLINE_MS, job_expired, job,
 				     &job->deadline);
-	if (job_ask(job, &undo, -EBADF) == 0)
+	if (job_ask(job, &undo, root_fd) == 0) {
+		job->held.root_fd = -EBADF;
 		return;
+	}
 	job_close(job); /* for want of descriptors, for example, which come back */
 	(void)loop_timer_add(staging->loop, UNDO_RETRY_MS, undo_again, job, &job->again);
 }
@@ -148,12 +151,10 @@ static void job_done(struct staging_job *job, struct staging_result *result)
 	}
 	if (job->fn && job_goes_on(job, result))
 		return;
-	if (!leaves_mount(job)) {
+	if (leaves_mount(job))
+		job_undo(job, result);
+	else
 		job_finish(job, result);
-		return;
-	}
-	result->root_fd = close_fd(result->root_fd);
-	job_undo(job, result);
 }
 
 /* Without a pidfd it cannot be killed, but it ends. */
@@ -190,6 +191,14 @@ static void job_readable(int fd, uint32_t events, void *data)
 	job_done(job, &reply.result);
 }
 
+static void keeper_lost(struct staging *staging)
+{
+	staging->keeper = loop_child_forget(staging->keeper);
+	staging->keeper_fd = close_fd(staging->keeper_fd);
+	log_err("the staging namespace is lost: its keeper (pid %d) was killed",
+		(int)staging->keeper_pid);
+}
+
 static void keeper_ended(pid_t pid, int status, void *data)
 {
 	struct staging *staging = data;
@@ -197,8 +206,7 @@ static void keeper_ended(pid_t pid, int status, void *data)
 	(void)pid;
 	(void)status;
 	staging->keeper = NULL;
-	staging->keeper_fd = close_fd(staging->keeper_fd);
-	log_err("the staging namespace is lost: its keeper (pid %d) was killed", (int)pid);
+	keeper_lost(staging);
 }
 
 /* What was mounted before the keeper died is gone, except for fds that others still have. */
@@ -323,7 +331,29 @@ static struct staging_job *job_new(struct staging *staging, const struct staging
 	return job;
 }
 
-int job_ask(struct staging_job *job, const struct staging_request *request, int fuse_fd)
+/* Another one, if the keeper was killed just now. */
+static int keeper_ask(struct staging *staging, const struct staging_request *request, int theirs)
+{
+	int r = packet_send(staging->keeper_fd, request, sizeof(*request), theirs);
+
+	if (r != -EPIPE)
+		return r;
+	keeper_lost(staging);
+	r = keeper_ensure(staging, -EBADF);
+	return r == 0 ? packet_send(staging->keeper_fd, request, sizeof(*request), theirs) : r;
+}
+
+/*
+ * The root may be all that is left of a mount, when the keeper was killed: whoever closes it last
+ * then unmounts, and waits for the device. So that is the child, in any case.
+ */
+static void root_given(struct staging_job *job, int root_fd)
+{
+	close_fd(root_fd);
+	(void)packet_send(job->sock, "", 1, -EBADF);
+}
+
+int job_ask(struct staging_job *job, const struct staging_request *request, int fd)
 {
 	struct staging *staging = job->staging;
 	_cleanup_close_ int theirs = -EBADF;
@@ -338,14 +368,17 @@ int job_ask(struct staging_job *job, const struct staging_request *request, int 
 	theirs = pair[1];
 	job->work = request->work;
 	r = loop_fd_add(staging->loop, job->sock, EPOLLIN, job_readable, job, &job->source);
-	if (r == 0 && fuse_fd >= 0)
-		r = packet_send(job->sock, "", 1, fuse_fd);
+	if (r == 0 && fd >= 0)
+		r = packet_send(job->sock, "", 1, fd);
 	if (r == 0)
-		r = packet_send(staging->keeper_fd, request, sizeof(*request), theirs);
+		r = keeper_ask(staging, request, theirs);
+	if (r == 0 && request->root)
+		root_given(job, fd);
 	return r;
 }
 
-static int job_start(struct staging *staging, const struct staging_request *request,
+/* root_fd: taken over if this succeeds; or -EBADF. */
+static int job_start(struct staging *staging, const struct staging_request *request, int root_fd,
 		     uint64_t deadline_ms, staging_done_fn fn, void *data,
 		     struct staging_job **ret_job)
 {
@@ -358,7 +391,7 @@ static int job_start(struct staging *staging, const struct staging_request *requ
 	if (r == 0 && request->program && request->work == STAGING_MOUNT)
 		r = job_connect(job);
 	if (r == 0)
-		r = job_ask(job, request, job->fuse_fd);
+		r = job_ask(job, request, request->root ? root_fd : job->fuse_fd);
 	if (r < 0) {
 		job_free(job);
 		return r;
@@ -478,7 +511,7 @@ int staging_mount_start(struct staging *staging, const struct staging_mount *wha
 	(void)STR_COPY(request.options, what->options);
 	if (what->driver->rescue)
 		(void)STR_COPY(request.rescue, what->driver->rescue);
-	return job_start(staging, &request, deadline_ms, fn, data, ret_job);
+	return job_start(staging, &request, -EBADF, deadline_ms, fn, data, ret_job);
 }
 
 int staging_umount_start(struct staging *staging, const struct staging_umount *what,
@@ -488,6 +521,7 @@ int staging_umount_start(struct staging *staging, const struct staging_umount *w
 	struct staging_request request = {.work = STAGING_UMOUNT,
 					  .id = what->id,
 					  .force = what->force,
+					  .root = what->root_fd >= 0,
 					  .program = served_find(staging, what->id)};
 
 	if (!what->force && still_unmounts(staging, what->id))
@@ -496,7 +530,7 @@ int staging_umount_start(struct staging *staging, const struct staging_umount *w
 		request.devnum = what->dev->devnum;
 		(void)STR_COPY(request.kname, what->dev->kname);
 	}
-	return job_start(staging, &request, deadline_ms, fn, data, ret_job);
+	return job_start(staging, &request, what->root_fd, deadline_ms, fn, data, ret_job);
 }
 
 int staging_sync_start(struct staging *staging, uint32_t id, uint64_t deadline_ms,
@@ -507,7 +541,7 @@ int staging_sync_start(struct staging *staging, uint32_t id, uint64_t deadline_m
 
 	if (has_stuck_child(staging, id))
 		return -ETIMEDOUT;
-	return job_start(staging, &request, deadline_ms, fn, data, ret_job);
+	return job_start(staging, &request, -EBADF, deadline_ms, fn, data, ret_job);
 }
 
 int staging_find_start(struct staging *staging, uint32_t id, bool program, uint64_t deadline_ms,
@@ -515,21 +549,23 @@ int staging_find_start(struct staging *staging, uint32_t id, bool program, uint6
 {
 	struct staging_request request = {.work = STAGING_FIND, .id = id, .program = program};
 
-	return job_start(staging, &request, deadline_ms, fn, data, ret_job);
+	return job_start(staging, &request, -EBADF, deadline_ms, fn, data, ret_job);
 }
 
-int staging_abandon_start(struct staging *staging, uint32_t id, bool shutdown, uint64_t deadline_ms,
-			  staging_done_fn fn, void *data, struct staging_job **ret_job)
+int staging_abandon_start(struct staging *staging, const struct staging_abandon *what,
+			  uint64_t deadline_ms, staging_done_fn fn, void *data,
+			  struct staging_job **ret_job)
 {
-	struct program *program = served_find(staging, id);
+	struct program *program = served_find(staging, what->id);
 	struct staging_request request = {.work = STAGING_ABANDON,
-					  .id = id,
-					  .shutdown = shutdown && !program,
+					  .id = what->id,
+					  .shutdown = what->shutdown && !program,
+					  .root = what->root_fd >= 0,
 					  .program = program};
 
 	if (program) /* the fence: nothing more is written, and who waits for it gets an error */
 		program_kill(program);
-	return job_start(staging, &request, deadline_ms, fn, data, ret_job);
+	return job_start(staging, &request, what->root_fd, deadline_ms, fn, data, ret_job);
 }
 
 struct staging_job *staging_job_forget(struct staging_job *job)

@@ -43,12 +43,15 @@ struct staging_job {
 void job_finish(struct staging_job *job, struct staging_result *result);
 /*
  * Takes away what the job has mounted, or may have, before the result is told: the next attempt may
- * come at once, and nobody else would know of it. The job goes on until that is done. result:
- * borrowed, without a root_fd.
+ * come at once, and nobody else would know of it. The job goes on until that is done. Takes over
+ * result's root_fd.
  */
 void job_undo(struct staging_job *job, const struct staging_result *result);
-/* Starts a child for the next step. fuse_fd: for a mount by a program, borrowed, else -EBADF. */
-int job_ask(struct staging_job *job, const struct staging_request *request, int fuse_fd);
+/*
+ * Starts a child for the next step. fd: the connection for a mount by a program, borrowed; the root
+ * for an unmount, taken over if this succeeds; else -EBADF.
+ */
+int job_ask(struct staging_job *job, const struct staging_request *request, int fd);
 
 /* served.c */
 

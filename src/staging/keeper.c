@@ -24,8 +24,8 @@ static int tell_started(int sock)
 	return pidfd < 0 ? pidfd : packet_send(sock, &reply, sizeof(reply), pidfd);
 }
 
-/* The fd that comes before a mount by a program. */
-static int receive_connection(int sock)
+/* The fd that comes before a mount by a program, and before an unmount. */
+static int receive_fd(int sock)
 {
 	char byte;
 	int fd = -EBADF;
@@ -36,17 +36,31 @@ static int receive_connection(int sock)
 	return fd < 0 ? -EBADMSG : fd;
 }
 
+/* Only when the parent has closed its own: the last one who closes it may have to wait. */
+static int receive_root(int sock)
+{
+	char byte;
+	int none = -EBADF;
+	int fd = receive_fd(sock);
+
+	(void)packet_receive(sock, &byte, sizeof(byte), &none);
+	close_fd(none);
+	return fd;
+}
+
 static void child_main(const struct staging_request *request, int sock, int dev_fd, pid_t keeper)
 {
 	struct staging_reply reply = {.kind = STAGING_DONE, .result.root_fd = -EBADF};
-	struct worker_tools tools = {.dev_fd = dev_fd, .fuse_fd = -EBADF};
+	struct worker_tools tools = {.dev_fd = dev_fd, .fuse_fd = -EBADF, .root_fd = -EBADF};
 	int kept[] = {sock, dev_fd};
 
 	process_keep_fds(kept, ARRAY_SIZE(kept));
 	if (process_die_with(keeper) < 0 || tell_started(sock) < 0)
 		_exit(1);
 	if (request->program && request->work == STAGING_MOUNT)
-		tools.fuse_fd = receive_connection(sock);
+		tools.fuse_fd = receive_fd(sock);
+	if (request->root)
+		tools.root_fd = receive_root(sock);
 	worker_run(request, &tools, &reply.result);
 	_exit(packet_send(sock, &reply, sizeof(reply), reply.result.root_fd) < 0);
 }

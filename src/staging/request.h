@@ -7,7 +7,7 @@
  * A keeper may be asked by a program that was installed later: to be raised whenever something of
  * this file means something else.
  */
-#define STAGING_PROTOCOL 4
+#define STAGING_PROTOCOL 5
 
 enum staging_work {
 	STAGING_MOUNT,
@@ -24,6 +24,11 @@ struct staging_request {
 	uint32_t id;
 	bool force;    /* UMOUNT */
 	bool shutdown; /* ABANDON */
+	/*
+	 * UMOUNT, ABANDON: the parent's fd of the root comes first, as a packet on the job's
+	 * socket, and another packet when the parent has closed its own.
+	 */
+	bool root;
 	/*
 	 * A driver program serves it. With MOUNT, the connection (an fd of /dev/fuse) comes first,
 	 * as a packet on the job's socket.

@@ -81,10 +81,22 @@ struct staging_mount {
 	bool read_only;
 };
 
+/*
+ * root_fd: that which the mount's result gave, or -EBADF. It is taken over if the start succeeds,
+ * and is not to be closed before: without the keeper that has the mount, it would be unmounted by
+ * that.
+ */
 struct staging_umount {
 	uint32_t id;
 	bool force;
+	int root_fd;
 	const struct blockdev *dev; /* borrowed for the call; NULL: its cache is left alone */
+};
+
+struct staging_abandon {
+	uint32_t id;
+	bool shutdown;
+	int root_fd; /* as above */
 };
 
 /*
@@ -146,8 +158,9 @@ int staging_find_start(struct staging *staging, uint32_t id, bool program, uint6
  * Shuts the filesystem down where it can (FS_IOC_SHUTDOWN, no flush), or kills the program, then a
  * lazy unmount.
  */
-int staging_abandon_start(struct staging *staging, uint32_t id, bool shutdown, uint64_t deadline_ms,
-			  staging_done_fn fn, void *data, struct staging_job **ret_job);
+int staging_abandon_start(struct staging *staging, const struct staging_abandon *what,
+			  uint64_t deadline_ms, staging_done_fn fn, void *data,
+			  struct staging_job **ret_job);
 
 /*
  * Kills the program that serves a mount, if one does. What is asked of it fails from now on, and

@@ -188,10 +188,27 @@ static void (*const works[])(const struct staging_request *, struct staging_resu
 	[STAGING_FIND] = run_find,     [STAGING_CHECK] = run_check,
 };
 
+/*
+ * If the namespace with the mount was lost, this closes the last that is left of it, and unmounts:
+ * only here it may be shut down before.
+ */
+static void let_go(const struct staging_request *request, int root_fd)
+{
+	__u32 flags = SHUTDOWN_NO_LOGFLUSH;
+	_cleanup_close_ int root = -EBADF;
+
+	if (root_fd >= 0 && request->work == STAGING_ABANDON && request->shutdown)
+		root = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (root >= 0)
+		(void)ioctl(root, IOC_SHUTDOWN, &flags);
+	close_fd(root_fd);
+}
+
 void worker_run(const struct staging_request *request, const struct worker_tools *tools,
 		struct staging_result *ret_result)
 {
 	*ret_result = (struct staging_result){.root_fd = -EBADF};
+	let_go(request, tools->root_fd);
 	if (request->work == STAGING_MOUNT)
 		mounter_run(request, tools, ret_result);
 	else

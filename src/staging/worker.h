@@ -6,6 +6,7 @@
 struct worker_tools {
 	int dev_fd;  /* directory with device nodes */
 	int fuse_fd; /* to mount a program by, or -errno */
+	int root_fd; /* of what is unmounted, or -errno; worker_run() closes it */
 };
 
 /*

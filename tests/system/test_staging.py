@@ -11,7 +11,7 @@ import pytest
 from harness import processes
 from harness.dying import DyingDisk
 from harness.people import sh
-from harness.wait import until
+from harness.wait import took, until
 
 pytestmark = [pytest.mark.data]
 
@@ -99,3 +99,29 @@ def test_mount_while_one_is_undone(stuck):
         assert view.log().count("-> mounting") == 1
     until("it works", lambda: sh("ls $1", view.path("STUCK"), check=False).returncode == 0)
     sh("echo content >$1/file; sync $1", view.path("STUCK"))
+
+
+@pytest.mark.log_errors("the staging namespace is lost", "could not be put on the disk")
+@pytest.mark.parametrize("server", ["lives", "killed"])
+def test_keeper_is_killed(stuck, server):
+    """What it kept mounted is unmounted by the last one who closes it. That is not the daemon,
+    which goes on while the disk does not answer, and does not call it safe to pull before."""
+    view, disk = stuck
+    sh("echo content >$1/file; sync $1", view.path("STUCK"))
+    view.wait_state("STUCK", "clean")
+    os.kill(keeper(view), signal.SIGKILL)
+    until("that is told", lambda: "the staging namespace is lost" in view.log())
+    disk.stall()
+    if server == "killed":
+        os.kill(view.server_pid(), signal.SIGKILL)
+    ejected = view.eject("STUCK", check=False)
+    assert ejected.returncode == 1 and "safe" not in ejected.stdout
+    assert disk.held()
+    assert took(lambda: view.client("list")) < 3
+    disk.work()
+    until("it is unmounted", lambda: not disk.held())
+    view.eject_soon("STUCK")
+    disk.unplug().wait_unplugged()
+    disk.plug()
+    view.wait_for("STUCK")
+    assert sh("cat $1/file", view.path("STUCK")) == "content\n"
