@@ -1,5 +1,6 @@
 #include "program_mount.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
@@ -13,7 +14,8 @@
 #include "base/log.h"
 #include "base/packet.h"
 
-#define OPTIONS_SIZE 1024 /* more than libfuse writes */
+#define CONNECTION "/dev/fuse" /* in the program's root */
+#define FILES_MAX  64	       /* of the program, that are looked at; it has ten */
 
 struct program_mount {
 	struct loop *loop;
@@ -24,40 +26,35 @@ struct program_mount {
 	void *data;
 };
 
-/* A string in the memory of the program, cut at OPTIONS_SIZE. */
-static int text_read(uint32_t pid, uint64_t address, char text[OPTIONS_SIZE])
+static bool is_connection(int dir_fd, const char *name)
 {
-	_cleanup_close_ int memory = -EBADF;
-	char path[32];
-	ssize_t n;
+	char target[sizeof(CONNECTION)];
+	ssize_t n = readlinkat(dir_fd, name, target, sizeof(target));
 
-	(void)snprintf(path, sizeof(path), "/proc/%u/mem", pid);
-	memory = open(path, O_RDONLY | O_CLOEXEC);
-	if (memory < 0)
-		return -errno;
-	n = pread(memory, text, OPTIONS_SIZE - 1, (off_t)address);
-	if (n < 0)
-		return -errno;
-	text[n] = '\0';
-	return 0;
+	return n == (ssize_t)strlen(CONNECTION) && memcmp(target, CONNECTION, (size_t)n) == 0;
 }
 
-/* The fd in the options of a FUSE mount (fuse(4)), or -EINVAL. */
-static int connection_number(char *options)
+/*
+ * The number of the program's own connection. The options of its call tell it, too (fuse(4)), but
+ * they are in its memory: what a program that was taken over has mapped there may be the disk, and
+ * who reads it would wait for that.
+ */
+static int connection_number(uint32_t pid)
 {
-	char *rest = options;
-	char *option;
+	const struct dirent *entry;
+	int number = -ENOENT;
+	char path[32];
+	DIR *dir;
 
-	while ((option = strsep(&rest, ","))) {
-		char *end;
-		unsigned long number;
-
-		if (strncmp(option, "fd=", 3) != 0)
-			continue;
-		number = strtoul(option + 3, &end, 10);
-		return end > option + 3 && !*end && number <= INT32_MAX ? (int)number : -EINVAL;
-	}
-	return -EINVAL;
+	(void)snprintf(path, sizeof(path), "/proc/%u/fd", pid);
+	dir = opendir(path);
+	if (!dir)
+		return -errno;
+	for (int i = 0; number < 0 && i < FILES_MAX && (entry = readdir(dir)); i++)
+		if (is_connection(dirfd(dir), entry->d_name))
+			number = (int)strtol(entry->d_name, NULL, 10);
+	(void)closedir(dir);
+	return number;
 }
 
 /* In the place of the program's own connection, which nothing is mounted on. */
@@ -69,15 +66,12 @@ static int hand_over(const struct program_mount *mount, const struct seccomp_not
 		.srcfd = (uint32_t)mount->fuse_fd,
 		.newfd_flags = O_CLOEXEC,
 	};
-	char options[OPTIONS_SIZE];
-	int r = text_read(call->pid, call->data.args[4], options);
+	int r = connection_number(call->pid);
 
-	if (r == 0)
-		r = connection_number(options);
 	if (r < 0)
 		return r;
 	place.newfd = (uint32_t)r;
-	/* whose memory it was: the pid might be another process's by now */
+	/* whose files they were: the pid might be another process's by now */
 	if (seccomp_notify_id_valid(mount->fd, call->id) != 0)
 		return -ESRCH;
 	return ioctl(mount->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &place) < 0 ? -errno : 0;

@@ -11,9 +11,10 @@ import subprocess
 import pytest
 
 from harness import kernel, processes
+from harness.dying import DyingDisk
 from harness.people import sh
 from harness.unprivileged import UserDaemon, give
-from harness.wait import until
+from harness.wait import took, until
 
 pytestmark = [pytest.mark.deadline(120)]
 PROGRAM = "/usr/bin/ntfs-3g"
@@ -232,3 +233,46 @@ def test_not_installed(ntfs, daemon, loopdev, work):
         assert "ntfs-3g is not installed (package ntfs-3g)" in view.medium("STICK")["reason"]
     finally:
         kernel.umount(PROGRAM)
+
+
+@pytest.fixture
+def impostor(request):
+    """tests/fault/mapdriver.c is in the place of ntfs-3g."""
+    if not os.path.exists(PROGRAM):
+        pytest.skip("ntfs-3g is not installed")
+    if kernel_has_ntfs():
+        pytest.skip("this kernel has a driver of its own for NTFS")
+    kernel.mount(os.path.join(os.path.dirname(request.config.option.hotplugfs), "tests", "fault",
+                              "mapdriver"), PROGRAM, "none", flags=kernel.MS_BIND)
+    yield
+    kernel.umount(PROGRAM)
+
+
+@pytest.fixture
+def taken_over(impostor, daemon, work, request):
+    """A daemon with a disk that can stall, and has taken over its driver program."""
+    disk = DyingDisk(work)
+    try:
+        disk.format("ntfs", label="STICK", size=32 << 20)
+        request.node.can_hang.append([disk])
+        view = daemon(disk, options=["--mount-timeout", "3s"])
+        disk.plug()
+        view.wait_for("STICK")
+        yield view, disk
+        disk.work()
+        view.stop()
+    finally:
+        view.clean_up()
+        disk.remove()
+
+
+def test_memory_is_not_read(taken_over):
+    """A program that has mapped the disk where the options of its mount should be cannot make the
+    daemon wait for the disk."""
+    view, disk = taken_over
+    disk.stall()
+    with subprocess.Popen(["ls", view.path("STICK")], stderr=subprocess.DEVNULL) as looking:
+        until("it has what it needs", lambda: "says: \"mounted\"" in view.log())
+        assert took(lambda: view.client("list")) < 3
+        assert looking.wait(20) != 0
+    assert view.medium("STICK")["reason"] == "ntfs-3g did not answer in time and was killed"
