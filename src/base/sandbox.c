@@ -53,8 +53,7 @@ static const char server_calls[] =
 	"eventfd2 timerfd_create timerfd_settime timerfd_settime64 timerfd_gettime "
 	"timerfd_gettime64 signalfd4 pipe pipe2 poll ppoll ppoll_time64 select pselect6 "
 	"nanosleep clock_nanosleep clock_nanosleep_time64 memfd_create recvmsg sendmsg "
-	"recvfrom sendto shutdown getppid getrusage sysinfo times io_uring_setup "
-	"io_uring_enter io_uring_register mincore msync mlock munlock ";
+	"recvfrom sendto shutdown getppid getrusage sysinfo times mincore msync mlock munlock ";
 
 /* With EACCES: libraries look for files in /proc, /sys and /etc and go on without them. */
 static const char probe_denied_calls[] =

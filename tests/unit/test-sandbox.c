@@ -103,6 +103,12 @@ static int open_socket(void)
 	return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) < 0 ? errno : 0;
 }
 
+/* It would make calls that the filter does not see. */
+static int make_ring(void)
+{
+	return syscall(425 /* io_uring_setup */, 1, NULL) < 0 ? errno : 0;
+}
+
 static int has_capability(void)
 {
 	FILE *f = fopen("/proc/self/status", "re");
@@ -166,6 +172,7 @@ static void server_is_refused(void **state)
 	assert_exit(run_in(SANDBOX_SERVER, exec_program), EPERM);
 	assert_exit(run_in(SANDBOX_SERVER, make_namespace), EPERM);
 	assert_exit(run_in(SANDBOX_SERVER, open_socket), EPERM);
+	assert_exit(run_in(SANDBOX_SERVER, make_ring), EPERM);
 	if (!SANDBOX_SANITIZED)
 		assert_exit(run_in(SANDBOX_SERVER, make_process), EPERM);
 }
