@@ -418,8 +418,21 @@ static bool changed_by_open(struct broker *b, struct medium *m)
 	return false;
 }
 
+static void take_result(struct medium *m, const struct probe_result *result)
+{
+	m->probe = *result;
+	m->probed = true;
+	/* an upper bound does not replace what a mount has told */
+	if (result->fs_total_bytes > 0 && (result->fs_block_size > 0 || m->total_bytes == 0)) {
+		m->total_bytes = result->fs_total_bytes;
+		m->free_bytes = result->fs_free_bytes;
+		m->block_size = result->fs_block_size;
+	}
+}
+
 void reconcile_probed(struct broker *b, struct medium *m, const struct probe_result *result)
 {
+	bool kept = m->probed && probe_failed_here(result);
 	char kname[LIMIT_KNAME];
 
 	if (changed_by_open(b, m)) {
@@ -433,20 +446,15 @@ void reconcile_probed(struct broker *b, struct medium *m, const struct probe_res
 		m->redecide = true;
 		return;
 	}
-	if (m->probed && m->view != MEDIUM_ABSENT && !medium_same_content(&m->probe, result)) {
+	if (!kept && m->probed && m->view != MEDIUM_ABSENT &&
+	    !medium_same_content(&m->probe, result)) {
 		(void)STR_COPY(kname, m->dev.kname);
 		removal_start(b, m);
 		reconcile_device(b, kname, RECONCILE_EVENT);
 		return;
 	}
-	m->probe = *result;
-	m->probed = true;
-	/* an upper bound does not replace what a mount has told */
-	if (result->fs_total_bytes > 0 && (result->fs_block_size > 0 || m->total_bytes == 0)) {
-		m->total_bytes = result->fs_total_bytes;
-		m->free_bytes = result->fs_free_bytes;
-		m->block_size = result->fs_block_size;
-	}
+	if (!kept)
+		take_result(m, result);
 	decide(b, m);
 	if (m->state == MEDIUM_HIDDEN)
 		written_watch(b, m);

@@ -199,15 +199,12 @@ static unsigned retries_max(const struct probe_result *result)
 		return 2;
 	if (result->outcome != PROBE_ERROR)
 		return 0;
-	switch (result->err) {
-	case -EIO:
-	case -ENOMEM:
-	case -EMFILE:
-	case -ENFILE:
-		return 6;
-	default:
-		return 0;
-	}
+	return result->err == -EIO || is_shortage(result->err) ? 6 : 0;
+}
+
+bool probe_failed_here(const struct probe_result *result)
+{
+	return result->outcome == PROBE_ERROR && is_shortage(result->err);
 }
 
 bool probe_in_vain(const struct probe_result *result)

@@ -58,6 +58,9 @@ struct probe *probe_cancel(struct probe *probe);
 /* Whether it may find more when it is tried again, though nobody tells when. Pure. */
 bool probe_in_vain(const struct probe_result *result);
 
+/* Whether it could not be made for a shortage (util.h), and so says nothing of the device. Pure. */
+bool probe_failed_here(const struct probe_result *result);
+
 /* After how many milliseconds, when `tries` have been made again already; 0: not any more. Pure. */
 uint64_t probe_retry_ms(const struct probe_result *result, unsigned tries);
 

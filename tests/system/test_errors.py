@@ -334,3 +334,21 @@ def test_device_cannot_be_looked_at(daemon, loopdev):
         file.write(b"of it")
         assert view.medium("STICK")["state"] == "busy"
     assert f"{disk.kname}: gone" not in view.log()
+
+
+def test_disk_cannot_be_probed(daemon, loopdev):
+    """An event of a disk that is shown, for which no process can be started, does not hide it: it is
+    probed later."""
+    disk = loopdev(label="STICK").plug()
+    view = daemon(disk).wait_for("STICK")
+    probes = view.log().count(f"{disk.kname}: probed, outcome 0")
+    with descriptors_left(view.process.pid, 1):
+        disk.announce()
+        until("the probe has failed",
+              lambda: f"{disk.kname}: probed, outcome 4, error -24" in view.log())
+        assert view.names() == {"STICK"}
+    until("it is probed again",
+          lambda: view.log().count(f"{disk.kname}: probed, outcome 0") > probes)
+    assert view.names() == {"STICK"}
+    assert f"{disk.kname} is not shown" not in view.log()
+    assert f"{disk.kname}: gone" not in view.log()

@@ -432,12 +432,21 @@ static unsigned tried(enum probe_outcome outcome, int err, uint64_t *ret_ms)
 /* A daemon that went on for ever would never be idle. */
 static void tries_again_and_ends(void **state)
 {
+	static const int shortages[] = {-EMFILE, -ENFILE, -ENOMEM, -EAGAIN};
 	uint64_t ms;
 
 	(void)state;
 	assert_int_equal(tried(PROBE_ERROR, -EIO, &ms), 6);
 	assert_in_range(ms, 30000, 35000);
-	assert_int_equal(tried(PROBE_ERROR, -EMFILE, &ms), 6);
+	for (size_t i = 0; i < ARRAY_SIZE(shortages); i++) {
+		const struct probe_result result = {.outcome = PROBE_ERROR, .err = shortages[i]};
+
+		assert_int_equal(tried(PROBE_ERROR, shortages[i], &ms), 6);
+		assert_true(probe_failed_here(&result));
+	}
+	assert_false(
+		probe_failed_here(&(struct probe_result){.outcome = PROBE_ERROR, .err = -EIO}));
+	assert_false(probe_failed_here(&(struct probe_result){.outcome = PROBE_TIMEOUT}));
 	assert_int_equal(tried(PROBE_TIMEOUT, 0, &ms), 2);
 	assert_int_equal(tried(PROBE_ERROR, -EACCES, &ms), 0);
 	assert_int_equal(tried(PROBE_FOUND, 0, &ms), 0);
