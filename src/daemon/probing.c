@@ -11,8 +11,7 @@ static void try_again(void *data)
 {
 	struct medium *m = data;
 
-	m->probe_timer = NULL;
-	probing_request(m->broker, m);
+	probing_request(m->broker, m); /* which removes the timer */
 }
 
 /* After a probe: another one later, if it may find more. */
