@@ -13,8 +13,10 @@
 #define LIMIT_UEVENT	     8192 /* bytes of one uevent; the kernel's own limit is 2048 + header */
 #define LIMIT_SOCKET_PATH    108  /* bytes of a unix socket's path, with the NUL: sun_path */
 #define LIMIT_RELAY_PEERS    64	  /* daemons on one relay */
+#define LIMIT_RELAY_USERS    48	  /* of them not of root or the relay's own user */
 #define LIMIT_CONTROL_LINE   4096 /* bytes of one request on the control socket */
 #define LIMIT_CONTROL_PEERS  64	  /* clients of the control socket at one time */
+#define LIMIT_CONTROL_USERS  48	  /* of them not of root or the daemon's own user */
 #define LIMIT_NAME_RECORDS   1024 /* remembered owners of contested names */
 #define LIMIT_MEDIUM_THREADS 16	  /* requests of one medium handled at one time, of others than: */
 #define LIMIT_MEDIUM_WRITES  16	  /* writes */

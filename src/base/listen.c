@@ -111,3 +111,16 @@ int listen_unix(const char *path, int type, char **ret_made)
 	tell_last(path, &made, ret_made);
 	return r;
 }
+
+uid_t listen_peer_uid(int fd)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 ? cred.uid : (uid_t)-1;
+}
+
+bool listen_trusts(uid_t uid)
+{
+	return uid == 0 || uid == geteuid();
+}

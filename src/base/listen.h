@@ -1,6 +1,9 @@
 /* A unix socket at a path, for clients that may be anybody. */
 #pragma once
 
+#include <stdbool.h>
+#include <sys/types.h>
+
 /*
  * Listens at path, non-blocking, with mode 0666; type: SOCK_STREAM or SOCK_SEQPACKET. Makes the
  * directories above; ret_made: the last of them if this call made it, to be freed by the caller,
@@ -9,3 +12,8 @@
  * something else, -ENAMETOOLONG, or -errno. Never blocks.
  */
 int listen_unix(const char *path, int type, char **ret_made);
+
+/* Who connected; (uid_t)-1: not known. */
+uid_t listen_peer_uid(int fd);
+/* Whether that is root, or the user that this process runs as. */
+bool listen_trusts(uid_t uid);

@@ -169,20 +169,28 @@ void control_peer_ready(int fd, uint32_t events, void *data)
 		control_peer_arm(p);
 }
 
-static int peer_add(struct control *c, int fd)
+/* Others cannot take all the room, so that root can still eject. */
+static bool has_room(const struct control *c, uid_t uid)
+{
+	unsigned users = 0;
+
+	if (listen_trusts(uid))
+		return c->peer_count < LIMIT_CONTROL_PEERS;
+	list_for_each (it, &c->peers)
+		users += !control_peer_trusted(CONTAINER_OF(it, struct control_peer, link));
+	return c->peer_count < LIMIT_CONTROL_PEERS && users < LIMIT_CONTROL_USERS;
+}
+
+static int peer_add(struct control *c, int fd, uid_t uid)
 {
 	struct control_peer *p = calloc(1, sizeof(*p));
-	struct ucred cred;
-	socklen_t len = sizeof(cred);
 	int r;
 
 	if (!p)
 		return -ENOMEM;
 	p->control = c;
 	p->fd = -EBADF;
-	p->uid = (uid_t)-1;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
-		p->uid = cred.uid;
+	p->uid = uid;
 	r = loop_fd_add(c->loop, fd, EPOLLIN | EPOLLRDHUP, control_peer_ready, p, &p->source);
 	if (r < 0) {
 		free(p);
@@ -200,13 +208,15 @@ void control_listener_ready(int fd, uint32_t events, void *data)
 		"{\"ok\":false,\"error\":\"too many clients\",\"errno\":\"EAGAIN\"}\n";
 	struct control *c = data;
 	int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	uid_t uid;
 
 	(void)events;
 	if (peer < 0)
 		return;
-	if (c->peer_count >= LIMIT_CONTROL_PEERS)
+	uid = listen_peer_uid(peer);
+	if (!has_room(c, uid))
 		(void)!send(peer, too_many, strlen(too_many), MSG_NOSIGNAL);
-	else if (peer_add(c, peer) == 0)
+	else if (peer_add(c, peer, uid) == 0)
 		return;
 	close_fd(peer);
 }
@@ -257,7 +267,7 @@ struct control *control_free(struct control *c)
 
 bool control_peer_trusted(const struct control_peer *p)
 {
-	return p->uid == 0 || p->uid == geteuid();
+	return listen_trusts(p->uid);
 }
 
 void control_reply(struct control_peer *p, struct json_object *object)

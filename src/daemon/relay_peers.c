@@ -13,6 +13,7 @@
 struct peer {
 	struct relay_peers *peers;
 	int fd; /* negative: free */
+	bool trusted;
 	struct loop_fd *source;
 };
 
@@ -39,11 +40,22 @@ static void peer_readable(int fd, uint32_t events, void *data)
 	peer_drop(data);
 }
 
+/* Others cannot take all the room. */
+static bool has_room(const struct relay_peers *peers, bool trusted)
+{
+	unsigned users = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(peers->all); i++)
+		users += peers->all[i].fd >= 0 && !peers->all[i].trusted;
+	return trusted || users < LIMIT_RELAY_USERS;
+}
+
 static void peer_add(struct relay_peers *peers, int fd)
 {
 	static const int size = SEND_BUFFER;
+	bool trusted = listen_trusts(listen_peer_uid(fd));
 
-	for (size_t i = 0; i < ARRAY_SIZE(peers->all); i++) {
+	for (size_t i = 0; has_room(peers, trusted) && i < ARRAY_SIZE(peers->all); i++) {
 		struct peer *peer = &peers->all[i];
 
 		if (peer->fd >= 0)
@@ -51,6 +63,7 @@ static void peer_add(struct relay_peers *peers, int fd)
 		if (loop_fd_add(peers->loop, fd, EPOLLIN, peer_readable, peer, &peer->source) < 0)
 			break;
 		peer->fd = fd;
+		peer->trusted = trusted;
 		if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
 			(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 		log_debug("a daemon has come");

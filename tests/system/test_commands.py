@@ -13,7 +13,7 @@ import pytest
 
 from harness import processes
 from harness.dying import DyingDisk
-from harness.people import as_user, sh
+from harness.people import as_user, crowd, sh
 from harness.wait import took, until
 
 FIELDS = {"name", "shown", "state", "reason", "fstype", "label", "uuid", "device", "vendor",
@@ -415,6 +415,16 @@ def test_hostile_client(stick):
                 while client.recv(4096):
                     pass
     assert view.medium("STICK")
+
+
+def test_crowd(stick):
+    """A user who takes all the room there is for clients does not keep root from ejecting."""
+    view, _ = stick
+    sh("chmod 755 $1", view.work)
+    with crowd(1000, view.socket, 100):
+        user = as_user(1000, 1000, view.binary, "list", "--socket", view.socket)
+        assert user.returncode == 1 and "too many clients" in user.stderr
+        view.eject("STICK")
 
 
 def test_slow_reader_is_dropped(stick):

@@ -10,6 +10,7 @@ import pytest
 from harness.container import WATCH
 from harness.daemon import die_with_parent
 from harness.disks import LOOP_CTL_ADD, LOOP_CTL_REMOVE
+from harness.people import crowd
 from harness.relay import Relay
 from harness.wait import took, until
 
@@ -176,3 +177,16 @@ def test_new_node(place, loopdev):
     until("STICK is seen", lambda: one.out().count("names: STICK .") == 2)
     disk.unplug()
     until("STICK is gone", lambda: one.out().count("names: .") == 3)
+
+
+def test_crowd_at_a_relay(relay, work):
+    """A user who takes all the room there is for daemons does not keep one of root away."""
+    path = os.path.join(work, "relay.sock")
+    os.chmod(work, 0o755)
+    one = relay("--listen", path)
+    with crowd(1000, path, 100, socket.SOCK_SEQPACKET), \
+            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as daemon:
+        until("the others were turned away", lambda: one.log().count("too many daemons") == 52)
+        daemon.connect(path)
+        until("the daemon was let in", lambda: one.log().count("a daemon has come") == 49)
+    one.stop()

@@ -1,6 +1,9 @@
 """Processes that are not root: a workload as it runs in a container."""
 
+import contextlib
+import socket
 import subprocess
+import sys
 
 NOBODY = 65534
 
@@ -38,3 +41,21 @@ def sh(script, *args, check=True, **options):
     assert not check or result.returncode == 0, \
         f"{script}\nexit {result.returncode}\n{result.stdout}{result.stderr}"
     return result.stdout if check else result
+
+
+@contextlib.contextmanager
+def crowd(uid, path, count, kind=socket.SOCK_STREAM):
+    """So many connections of one user to a unix socket, which say nothing."""
+    code = ("import os, socket, sys\n"
+            "path, count, kind = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])\n"
+            "held = [socket.socket(socket.AF_UNIX, kind) for _ in range(count)]\n"
+            "for one in held:\n    one.connect(path)\n"
+            "print('connected', flush=True)\n"
+            "sys.stdin.read()\n")
+    with start_as_user(uid, uid, sys.executable, "-c", code, path, str(count), str(int(kind)),
+                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "connected\n"
+        try:
+            yield
+        finally:
+            process.stdin.close()
