@@ -10,6 +10,9 @@
 #define HELPER_DEADLINE_MS 60000
 /* Where the kernel cannot be told to ask the drive, we make it do so. */
 #define LOOK_MS 1000
+/* No process to find a drive again: half a minute. */
+#define RENEW_AGAIN_MS 1000
+#define RENEW_TRIES    30
 
 enum drive_state {
 	DRIVE_ASKED,   /* the kernel asks it */
@@ -28,6 +31,7 @@ struct drive {
 	char address[sizeof(((struct blockdev *)NULL)->drive)];
 	struct helper *helper; /* at most one */
 	struct loop_timer *timer;
+	unsigned tries; /* to have it found again */
 };
 
 static struct drive *find(struct broker *b, const char *kname)
@@ -206,10 +210,43 @@ static void renewed(int err, void *data)
 		reconcile_device(b, kname, RECONCILE_EVENT);
 }
 
+static int renew_start(struct drive *d)
+{
+	return helper_start(d->broker->loop, drive_renew, d->address, HELPER_DEADLINE_MS, renewed,
+			    d, &d->helper);
+}
+
+static void renew_later(struct drive *d, int err);
+
+static void renew_again(void *data)
+{
+	struct drive *d = data;
+	int r;
+
+	d->timer = loop_timer_remove(d->timer);
+	r = renew_start(d);
+	if (r < 0 && d->tries == RENEW_TRIES)
+		renewed(r, d);
+	else if (r < 0)
+		renew_later(d, r);
+}
+
+/*
+ * Whoever has the drive cut off is not done with its media: renewed() must not look at them within
+ * that, or it would find them in use, and have the drive cut off once more.
+ */
+static void renew_later(struct drive *d, int err)
+{
+	if (d->tries++ == 0)
+		log_warning("%s: the drive cannot be looked for yet: %s, trying again", d->kname,
+			    strerror(-err));
+	(void)loop_timer_add(d->broker->loop, RENEW_AGAIN_MS, renew_again, d, &d->timer);
+}
+
 static void renew(struct broker *b, const struct blockdev *dev)
 {
 	struct drive *d = find(b, dev->disk);
-	int r = 0;
+	int r;
 
 	if (!d)
 		d = drive_new(b, dev);
@@ -221,10 +258,9 @@ static void renew(struct broker *b, const struct blockdev *dev)
 	d->helper = helper_cancel(d->helper);
 	d->timer = loop_timer_remove(d->timer);
 	(void)STR_COPY(d->address, dev->drive);
-	r = helper_start(b->loop, drive_renew, d->address, HELPER_DEADLINE_MS, renewed, d,
-			 &d->helper);
+	r = renew_start(d);
 	if (r < 0)
-		renewed(r, d);
+		renew_later(d, r);
 }
 
 void drives_cut_off(struct broker *b, const struct blockdev *dev)
