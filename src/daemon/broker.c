@@ -32,14 +32,11 @@ static bool cold_start_done(struct broker *b)
 static void say_ready(void *data)
 {
 	struct broker *b = data;
-	int r;
 
 	b->ready_timer = loop_timer_remove(b->ready_timer);
 	b->phase = BROKER_SERVING;
 	log_info("serving %s", QUOTE(b->mountpoint));
-	r = notify_send("READY=1");
-	if (r < 0)
-		log_warning("cannot notify $NOTIFY_SOCKET: %s, ignoring", strerror(-r));
+	notify_ready(&b->ready, b->loop);
 	if (b->workload)
 		running_start(b);
 }
@@ -350,6 +347,7 @@ static void stop(struct broker *b)
 	staging_free(b->staging);
 	names_free(b->names);
 	loop_timer_remove(b->ready_timer);
+	notify_ready_done(&b->ready);
 	loop_timer_remove(b->reap_timer);
 	loop_timer_remove(b->look_timer);
 	loop_free(b->loop);

@@ -12,6 +12,7 @@
 #include "daemon/broker.h"
 #include "daemon/control.h"
 #include "daemon/guard.h"
+#include "daemon/notify.h"
 #include "daemon/registry.h"
 #include "daemon/supervisor.h"
 #include "daemon/sysdisk.h"
@@ -82,6 +83,7 @@ struct broker {
 	bool passthrough;  /* of the connection */
 	bool resend;	   /* the same */
 	struct loop_timer *ready_timer;
+	struct notify_ready ready;
 	struct loop_timer *reap_timer;
 	struct loop_timer *look_timer; /* until devices that could not be looked at are again */
 	unsigned look_tries;	       /* in a row */

@@ -3,7 +3,11 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "base/util.h"
+#include "base/log.h"
+
+/* As long as a manager waits for a service (DefaultTimeoutStartSec= of systemd). */
+#define READY_AGAIN_MS 100
+#define READY_TRIES    900
 
 /* "/path", or "@name" in the abstract namespace; vsock is for virtual machines' own init. */
 static int address(const char *text, struct sockaddr_un *ret_sun, socklen_t *ret_len)
@@ -30,7 +34,7 @@ bool notify_wanted(void)
 }
 
 static int send_to(int sock, const struct sockaddr_un *sun, socklen_t len, const char *state,
-		   int fd, int flags)
+		   int fd)
 {
 	union {
 		char bytes[CMSG_SPACE(sizeof(int))];
@@ -48,10 +52,10 @@ static int send_to(int sock, const struct sockaddr_un *sun, socklen_t len, const
 						 .cmsg_len = CMSG_LEN(sizeof(int))};
 		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), &fd, sizeof(fd));
 	}
-	return sendmsg(sock, &message, MSG_NOSIGNAL | flags) < 0 ? -errno : 0;
+	return sendmsg(sock, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-static int tell(const char *state, int fd, int flags)
+int notify_send_fd(const char *state, int fd)
 {
 	_cleanup_close_ int sock = -EBADF;
 	struct sockaddr_un sun;
@@ -66,15 +70,33 @@ static int tell(const char *state, int fd, int flags)
 	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (sock < 0)
 		return -errno;
-	return send_to(sock, &sun, len, state, fd, flags);
+	return send_to(sock, &sun, len, state, fd);
 }
 
 int notify_send(const char *state)
 {
-	return tell(state, -EBADF, 0);
+	return notify_send_fd(state, -EBADF);
 }
 
-int notify_send_fd(const char *state, int fd)
+static void say_ready(void *data)
 {
-	return tell(state, fd, MSG_DONTWAIT);
+	struct notify_ready *n = data;
+	int r = notify_send("READY=1");
+
+	n->timer = loop_timer_remove(n->timer);
+	if (r == -EAGAIN && n->tries++ < READY_TRIES)
+		r = loop_timer_add(n->loop, READY_AGAIN_MS, say_ready, n, &n->timer);
+	if (r < 0)
+		log_warning("cannot notify $NOTIFY_SOCKET: %s, ignoring", strerror(-r));
+}
+
+void notify_ready(struct notify_ready *n, struct loop *loop)
+{
+	*n = (struct notify_ready){.loop = loop};
+	say_ready(n);
+}
+
+void notify_ready_done(struct notify_ready *n)
+{
+	n->timer = loop_timer_remove(n->timer);
 }

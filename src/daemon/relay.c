@@ -23,6 +23,7 @@ struct relay {
 	int pidfd;
 	int netns; /* for relay_netns_send(), or negative */
 	struct relay_peers *peers;
+	struct notify_ready ready;
 	struct loop_fd *events_source;
 	struct loop_fd *pid_source;
 };
@@ -187,6 +188,7 @@ static int start(struct relay *relay)
 
 static void stop(struct relay *relay)
 {
+	notify_ready_done(&relay->ready);
 	loop_fd_remove(relay->events_source);
 	loop_fd_remove(relay->pid_source);
 	relay_peers_free(relay->peers);
@@ -203,9 +205,7 @@ int relay_run(const struct relay_args *args)
 
 	if (r == 0) {
 		log_info("relaying events");
-		r = notify_send("READY=1");
-		if (r < 0)
-			log_warning("cannot notify $NOTIFY_SOCKET: %s, ignoring", strerror(-r));
+		notify_ready(&relay.ready, relay.loop);
 		r = loop_run(relay.loop);
 	}
 	stop(&relay);

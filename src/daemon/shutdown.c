@@ -127,6 +127,7 @@ static void stop_sources(struct broker *b)
 	b->watch = watch_free(b->watch);
 	b->control = control_free(b->control);
 	b->ready_timer = loop_timer_remove(b->ready_timer);
+	notify_ready_done(&b->ready);
 	registry_for_each (m, &b->registry)
 		probing_cancel(b, m);
 }

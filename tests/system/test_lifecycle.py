@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -263,3 +264,34 @@ def test_many_readers_and_writers(stick):
         output = worker.communicate(timeout=50)[0]
         assert worker.returncode == 0
         assert output.split("\n")[:-1] == [f"{number} {i}" for i in range(1, 26)]
+
+
+def fill(path, text):
+    """Sends to a datagram socket until nothing more fits; how often."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+        one.setblocking(False)
+        for count in range(100_000):
+            try:
+                one.sendto(text, path)
+            except BlockingIOError:
+                return count
+    raise AssertionError("there is always room")
+
+
+def test_manager_does_not_read(daemon, loopdev, work):
+    """A service manager that is busy holds nobody; READY=1 comes once it reads."""
+    disk = loopdev(label="STICK").plug()
+    path = os.path.join(work, "manager.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(10)
+        view = daemon(disk, start=False, NOTIFY_SOCKET=path)
+        unread = fill(path, b"X=1")
+        view.start(ready=False)
+        until("it serves", lambda: "serving" in view.log())
+        assert view.client("wait", "STICK", timeout=5).returncode == 0
+        for _ in range(unread):
+            assert manager.recv(64) == b"X=1"
+        assert manager.recv(64) == b"READY=1"
+        fill(path, b"X=1")
+        view.stop()
