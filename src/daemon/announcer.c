@@ -41,6 +41,7 @@ struct announcer {
 	struct loop_child *child;
 	struct loop_fd *source;
 	struct loop_timer *restart;
+	unsigned tries;	   /* in a row, in vain */
 	bool sent;	   /* the first of the queue is with the process */
 	struct list queue; /* of queued */
 };
@@ -135,8 +136,10 @@ static void start_again(void *data)
 {
 	struct announcer *a = data;
 
-	a->restart = loop_timer_remove(a->restart);
-	(void)announcer_start(a);
+	int r = announcer_start(a);
+
+	if (r < 0)
+		log_err("cannot start the announcer: %s", strerror(-r));
 }
 
 static void process_ended(pid_t pid, int status, void *data)
@@ -178,7 +181,7 @@ static int watch(struct announcer *a)
 	return r < 0 ? r : loop_fd_add(a->loop, a->sock, EPOLLIN, outcome_readable, a, &a->source);
 }
 
-int announcer_start(struct announcer *a)
+static int start_now(struct announcer *a)
 {
 	_cleanup_close_ int theirs = -EBADF;
 	pid_t parent = getpid();
@@ -208,6 +211,21 @@ int announcer_start(struct announcer *a)
 	a->events.started(a->pid, a->events.data);
 	send_next(a);
 	return 0;
+}
+
+int announcer_start(struct announcer *a)
+{
+	int r;
+
+	a->restart = loop_timer_remove(a->restart);
+	r = start_now(a);
+	if (!is_shortage(r)) {
+		a->tries = 0;
+		return r;
+	}
+	if (a->tries++ == 0)
+		log_warning("cannot start the announcer: %s, trying again", strerror(-r));
+	return loop_timer_add(a->loop, RESTART_DELAY_MS, start_again, a, &a->restart);
 }
 
 pid_t announcer_pid(const struct announcer *a)

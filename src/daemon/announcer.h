@@ -24,7 +24,10 @@ int announcer_new(struct loop *loop, const char *mountpoint, const struct announ
 /* Kills the process and forgets what is queued. Accepts NULL, returns NULL. */
 struct announcer *announcer_free(struct announcer *announcer);
 
-/* Starts the process, once the view can be used; calls events->started. Returns 0 or -errno. */
+/*
+ * Starts the process, once the view can be used; calls events->started. Returns 0, also when there
+ * was a shortage (util.h) and it will be tried again, or -errno.
+ */
 int announcer_start(struct announcer *announcer);
 /* The process, or 0. */
 pid_t announcer_pid(const struct announcer *announcer);

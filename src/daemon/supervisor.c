@@ -21,6 +21,8 @@
  * a device that hangs, or for a lock of a client that waits for an answer of the next server.
  */
 #define LINGER_MS 100
+/* Until the next try to start a server for which there was no process or descriptor. */
+#define RESTART_DELAY_MS 200
 
 struct unsent {
 	struct list link;
@@ -46,7 +48,9 @@ struct supervisor {
 	struct list queue; /* of unsent */
 	unsigned queued;
 	uint64_t started_ms;
-	unsigned short_lives; /* in a row */
+	unsigned short_lives;	    /* in a row */
+	struct loop_timer *restart; /* another try to start a server */
+	unsigned restart_tries;	    /* in a row, in vain */
 	bool quitting;
 	struct loop_timer *quit_timer;
 };
@@ -179,19 +183,52 @@ static void log_end(pid_t pid, int status)
 			    (int)pid, WEXITSTATUS(status));
 }
 
+static void life_drop(struct supervisor *s)
+{
+	s->linger = loop_timer_remove(s->linger);
+	s->life_source = loop_fd_remove(s->life_source);
+	s->life = close_fd(s->life);
+}
+
+static void restart_expired(void *data);
+
+/*
+ * For want of a process or a descriptor nothing is given up that waits for the next server. Returns
+ * 1: it is there or will be, or -errno.
+ */
+static int start_next(struct supervisor *s)
+{
+	int r = server_start(s, true);
+
+	if (r == 0) {
+		s->restart_tries = 0;
+		return 1;
+	}
+	if (s->pid > 0) { /* it cannot be watched: when it has ended there will be another */
+		server_kill(s);
+		return 1;
+	}
+	link_drop(s);
+	life_drop(s);
+	if (is_shortage(r) && s->restart_tries++ == 0)
+		log_warning("cannot start the server: %s, trying again", strerror(-r));
+	if (is_shortage(r))
+		r = loop_timer_add(s->loop, RESTART_DELAY_MS, restart_expired, s, &s->restart);
+	if (r < 0)
+		log_err("cannot start the server: %s", strerror(-r));
+	return r < 0 ? r : 1;
+}
+
 /* The server ends well of its own accord only when its connection is gone. */
 static int follow_up(struct supervisor *s, pid_t pid, int status)
 {
-	int r;
-
 	if (s->quitting)
 		return 0;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return -ENOTCONN;
 	if (s->old_link >= 0) {
 		s->old_link = close_fd(s->old_link);
-		r = server_start(s, true);
-		return r < 0 ? r : 1;
+		return start_next(s);
 	}
 	if (dies_too_often(s)) {
 		log_err("the server died %d times in a row, each time at once, giving up",
@@ -199,17 +236,24 @@ static int follow_up(struct supervisor *s, pid_t pid, int status)
 		return -ELOOP;
 	}
 	log_end(pid, status);
-	r = server_start(s, true);
-	if (r < 0)
-		log_err("cannot start the server: %s", strerror(-r));
-	return r < 0 ? r : 1;
+	return start_next(s);
 }
 
-static void life_drop(struct supervisor *s)
+static void give_up(struct supervisor *s, int err)
 {
-	s->linger = loop_timer_remove(s->linger);
-	s->life_source = loop_fd_remove(s->life_source);
-	s->life = close_fd(s->life);
+	s->fdstore = close_fd(s->fdstore);
+	s->events.ended(err, s->events.data);
+}
+
+static void restart_expired(void *data)
+{
+	struct supervisor *s = data;
+	int r;
+
+	s->restart = loop_timer_remove(s->restart);
+	r = start_next(s);
+	if (r < 0)
+		give_up(s, r);
 }
 
 static void process_ended(pid_t pid, int status, void *data)
@@ -223,10 +267,8 @@ static void process_ended(pid_t pid, int status, void *data)
 	life_drop(s);
 	s->quit_timer = loop_timer_remove(s->quit_timer);
 	r = follow_up(s, pid, status);
-	if (r > 0)
-		return;
-	s->fdstore = close_fd(s->fdstore);
-	s->events.ended(r, s->events.data);
+	if (r <= 0)
+		give_up(s, r);
 }
 
 /* None of its code runs any more: the next one need not wait until the process is gone. */
@@ -389,6 +431,7 @@ struct supervisor *supervisor_free(struct supervisor *s)
 	loop_child_forget(s->child);
 	life_drop(s);
 	loop_timer_remove(s->quit_timer);
+	loop_timer_remove(s->restart);
 	close_fd(s->old_link);
 	close_fd(s->fdstore);
 	close_fd(s->nodes_fd);
@@ -453,6 +496,7 @@ bool supervisor_running(const struct supervisor *s)
 void supervisor_expect_end(struct supervisor *s)
 {
 	s->quitting = true;
+	s->restart = loop_timer_remove(s->restart);
 }
 
 static void quit_expired(void *data)
@@ -467,7 +511,7 @@ void supervisor_quit(struct supervisor *s, uint64_t timeout_ms)
 {
 	const struct link_message message = {.type = LINK_QUIT};
 
-	s->quitting = true;
+	supervisor_expect_end(s);
 	if (s->pid == 0) {
 		s->events.ended(0, s->events.data);
 		return;

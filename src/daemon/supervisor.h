@@ -28,7 +28,7 @@ struct supervisor_events {
 	/*
 	 * It ended and there will be no other: err 0 after supervisor_expect_end(), -ENOTCONN
 	 * when the connection is gone (somebody has unmounted the view), -ELOOP when it died too
-	 * often, or -errno.
+	 * often, or -errno. Not for a shortage (util.h): then there will be another one later.
 	 */
 	void (*ended)(int err, void *data);
 	void *data;

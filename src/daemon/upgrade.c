@@ -293,7 +293,7 @@ bool upgrade_in_flight(struct broker *b, char *ret_why, size_t size)
 		if (is_on_its_way(m, ret_why, size))
 			return true;
 	supervisor_leave(b->server, &server);
-	if (!b->server_ready)
+	if (!b->server_ready || !supervisor_running(b->server))
 		why = "the server is being started";
 	else if (drives_busy(b) || staging_busy(b->staging))
 		why = "a drive is being reset or let go of";

@@ -5,10 +5,12 @@ import errno
 import mmap
 import os
 import resource
+import signal
 import struct
 
 import pytest
 
+from harness import processes
 from harness.disks import KERNEL_FILESYSTEMS
 from harness.dying import DyingDisk
 from harness.people import as_user, sh
@@ -164,6 +166,11 @@ def descriptors_of(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def fault(request, name):
+    """A library of tests/fault."""
+    return os.path.join(os.path.dirname(request.config.option.hotplugfs), "tests", "fault", name)
+
+
 class AllocFail:
     """The commands for tests/fault/allocfail.c."""
 
@@ -219,8 +226,7 @@ def attempt(operation, path):
 def test_no_memory(daemon, loopdev, work, request):
     """One allocation in three fails in the server: some calls get ENOMEM, no other error, it goes
     on, and nothing leaks."""
-    library = os.path.join(os.path.dirname(request.config.option.hotplugfs), "tests", "fault",
-                           "allocfail.so")
+    library = fault(request, "allocfail.so")
     control = AllocFail(os.path.join(work, "allocfail"))
     disk = loopdev(label="STICK").plug()
     view = daemon(disk, LD_PRELOAD=library, ALLOCFAIL=control.path).wait_for("STICK")
@@ -352,3 +358,37 @@ def test_disk_cannot_be_probed(daemon, loopdev):
     assert view.names() == {"STICK"}
     assert f"{disk.kname} is not shown" not in view.log()
     assert f"{disk.kname}: gone" not in view.log()
+
+
+def announcer_pid(view):
+    """The child of the broker in its mount namespace that has no connection."""
+    broker = view.process.pid
+    found = [pid for pid in processes.children(broker)
+             if os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink(f"/proc/{broker}/ns/mnt")
+             and not processes.has_open(pid, "/dev/fuse")]
+    assert len(found) == 1, found
+    return found[0]
+
+
+@pytest.mark.slow  # a sanitizer wants to be loaded first
+@pytest.mark.log_errors("was killed by signal 9|ended, starting it again")
+@pytest.mark.parametrize("which", ["server", "announcer"])
+def test_no_process(daemon, loopdev, work, request, which):
+    """The server or the announcer dies while no process can be started: there is another one once
+    there can be. Nothing is lost meanwhile."""
+    control = os.path.join(work, "forkfail")
+    disk = loopdev(label="STICK").plug()
+    other = loopdev(label="OTHER")
+    view = daemon(disk, other, LD_PRELOAD=fault(request, "forkfail.so"), FORKFAIL=control)
+    view.wait_for("STICK")
+    works(view.path("STICK"))
+    victim = view.server_pid() if which == "server" else announcer_pid(view)
+    with open(control, "w", encoding="ascii") as file:
+        file.write(str(view.process.pid))
+    os.kill(victim, signal.SIGKILL)
+    until("it cannot be started", lambda: f"cannot start the {which}: " in view.log())
+    os.unlink(control)
+    works(view.path("STICK"))
+    other.plug()
+    view.wait_for("STICK", "OTHER")
+    works(view.path("OTHER"))
