@@ -158,7 +158,8 @@ static void examine(struct examination *e)
 			.outcome = r == -ENOMEDIUM ? PROBE_NO_MEDIUM : PROBE_ERROR, .err = r};
 	policy_decide(&in, &e->decision);
 	if (e->probe.outcome == PROBE_FOUND && streq(e->probe.usage, "filesystem"))
-		name_base(e->decision.wanted_name, e->probe.label, e->probe.uuid, e->dev.kname, e->name);
+		name_base(e->decision.wanted_name, e->probe.label, e->probe.uuid, e->dev.kname,
+			  e->name);
 }
 
 static void line_print(const char *title, const char *text)

@@ -260,11 +260,11 @@ static int start_sources(struct broker *b)
 	if (rung.kind == EVENTS_FD)
 		b->events_fd = rung.fd;
 	r = watch_new(b->loop, &rung, b->config, b->sysfs_fd, &events, &b->watch);
-	/* else udevd makes the kernel tell, or inotify does */
-	if (r == 0 && !rung.udev_running && rung.kind != EVENTS_INOTIFY)
-		r = failed("watch device nodes", written_new(b, &b->written));
 	if (r < 0)
 		return r;
+	/* else udevd makes the kernel tell, or inotify does */
+	if (!rung.udev_running && rung.kind != EVENTS_INOTIFY)
+		written_start(b);
 	return failed("talk to udevd", udev_source_new(b->loop, rung.kind == EVENTS_UDEV,
 						       device_event, b, &b->udev));
 }

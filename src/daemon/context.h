@@ -139,7 +139,8 @@ bool drives_busy(const struct broker *b);
 
 /* written.c: disks that are not shown, and are formatted while they are there */
 
-int written_new(struct broker *b, struct written **ret_written);
+/* Without it the daemon works, and says that it cannot watch. */
+void written_start(struct broker *b);
 /* Accepts NULL, returns NULL. */
 struct written *written_free(struct written *w);
 /* A probe of the medium found nothing to be shown: another one as soon as it was written to. */

@@ -47,21 +47,23 @@ static void readable(int fd, uint32_t events, void *data)
 	}
 }
 
-int written_new(struct broker *b, struct written **ret_written)
+void written_start(struct broker *b)
 {
 	struct written *w = calloc(1, sizeof(*w));
-	int r;
+	int r = w ? 0 : -ENOMEM;
 
-	if (!w)
-		return -ENOMEM;
-	*w = (struct written){.broker = b, .fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC)};
-	r = w->fd < 0 ? -errno : loop_fd_add(b->loop, w->fd, EPOLLIN, readable, w, &w->source);
-	if (r < 0) {
-		written_free(w);
-		return r;
+	if (w) {
+		*w = (struct written){.broker = b, .fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC)};
+		r = w->fd < 0 ? -errno
+			      : loop_fd_add(b->loop, w->fd, EPOLLIN, readable, w, &w->source);
 	}
-	*ret_written = w;
-	return 0;
+	if (r < 0) {
+		log_warning(
+			"a disk that is formatted while it is plugged in will not be noticed: %s",
+			strerror(-r));
+		w = written_free(w);
+	}
+	b->written = w;
 }
 
 struct written *written_free(struct written *w)

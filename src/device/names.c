@@ -66,8 +66,9 @@ static void load(struct names *names)
 	}
 	r = names_store_load(names->dir_fd, &names->records);
 	if (r == -EBADMSG) {
-		log_warning("the file of contested names in %s is damaged; moved aside to names.bad",
-			    QUOTE(names->dir));
+		log_warning(
+			"the file of contested names in %s is damaged; moved aside to names.bad",
+			QUOTE(names->dir));
 		(void)renameat(names->dir_fd, "names", names->dir_fd, "names.bad");
 	} else if (r < 0) {
 		tell_once(names, "cannot read the file of contested names in", r);

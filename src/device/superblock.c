@@ -213,12 +213,13 @@ static bool read_exfat(int fd, struct superblock_space *space)
 			 clusters * (100u - bs[112]) / 100);
 }
 
-/* Offsets: struct hfsplus_vh, include/linux/hfs_common.h. */
+/* Offsets: HFSPlusVolumeHeader, Apple Technical Note TN1150. */
 static bool read_hfsplus(int fd, struct superblock_space *space)
 {
 	uint8_t vh[512];
 
-	if (!read_at(fd, 1024, vh, sizeof(vh)) || (memcmp(vh, "H+", 2) && memcmp(vh, "HX", 2)))
+	if (!read_at(fd, 1024, vh, sizeof(vh)) ||
+	    (memcmp(vh, "H+", 2) != 0 && memcmp(vh, "HX", 2) != 0))
 		return false;
 	return set_space(space, be32(vh + 40), be32(vh + 44), be32(vh + 48));
 }

@@ -104,8 +104,9 @@ static void test_known(void **state)
 	/* of programs only */
 	assert_int_equal(options_check(NULL, ",minixdf,inherit,", error, sizeof(error)), 0);
 	assert_string_equal(error, "untouched");
-	for (const char *const *bad = (const char *const[]){"suid", "dev", "sync", "rw", "noatime",
-							    "foobar", "commit\n", "offset=512", NULL};
+	for (const char *const *bad =
+		     (const char *const[]){"suid", "dev", "sync", "rw", "noatime", "foobar",
+					   "commit\n", "offset=512", NULL};
 	     *bad; bad++) {
 		assert_int_equal(options_check(NULL, *bad, error, sizeof(error)), -EINVAL);
 		assert_string_equal(error, *bad);
@@ -172,16 +173,11 @@ static void test_program_that_mounts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_find),
-		cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_owner),
-		cmocka_unit_test(test_extra_replaces_and_adds),
-		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_known),
-		cmocka_unit_test(test_too_long),
-		cmocka_unit_test(test_other),
-		cmocka_unit_test(test_programs),
-		cmocka_unit_test(test_program_that_mounts),
+		cmocka_unit_test(test_find),	 cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_owner),	 cmocka_unit_test(test_extra_replaces_and_adds),
+		cmocka_unit_test(test_refused),	 cmocka_unit_test(test_known),
+		cmocka_unit_test(test_too_long), cmocka_unit_test(test_other),
+		cmocka_unit_test(test_programs), cmocka_unit_test(test_program_that_mounts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
