@@ -28,7 +28,7 @@ show() {
 install_packages() {
 	local package missing=()
 	for package in gcc libc6-dev meson ninja-build pkg-config libblkid-dev libudev-dev \
-		libjson-c-dev libinih-dev libseccomp-dev libcap-ng-dev e2fsprogs mount; do
+		libjson-c-dev libseccomp-dev libcap-ng-dev e2fsprogs mount; do
 		dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
 			missing+=("$package")
 	done

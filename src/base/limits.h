@@ -14,6 +14,7 @@
 #define LIMIT_SOCKET_PATH    108  /* bytes of a unix socket's path, with the NUL: sun_path */
 #define LIMIT_RELAY_PEERS    64	  /* daemons on one relay */
 #define LIMIT_RELAY_USERS    48	  /* of them not of root or the relay's own user */
+#define LIMIT_CONFIG_LINE    4095 /* bytes of a line of the configuration, without its end */
 #define LIMIT_CONTROL_LINE   4096 /* bytes of one request on the control socket */
 #define LIMIT_CONTROL_PEERS  64	  /* clients of the control socket at one time */
 #define LIMIT_CONTROL_USERS  48	  /* of them not of root or the daemon's own user */

@@ -102,8 +102,7 @@ int config_set(struct config *config, const char *key, const char *value, char *
  * of [match TITLE] sections. Returns 0, or -EINVAL and one line "file:line: what" in error (no
  * newline), or -errno (then error says "file: cannot open: ..."). Never half: on failure throw
  * config away. Repeated settings, unknown keys and sections, and rules without a condition or
- * without a setting are errors. A ';' after a blank begins a comment. A line has at most 197 bytes
- * (libinih).
+ * without a setting are errors. A ';' after a blank begins a comment.
  */
 int config_read_file(struct config *config, const char *path, char *error, size_t error_size);
 

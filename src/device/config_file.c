@@ -1,4 +1,3 @@
-#include <ini.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -6,12 +5,8 @@
 #include "device/config_values.h"
 #include "device/config.h"
 
-/*
- * libinih splits lines; the reader that feeds it sees every line before it does, and so knows the
- * line number, refuses what the library would cut without a word (long lines, NUL bytes), notices
- * sections that hold nothing or come again, and takes away the indentation that would make a line
- * continue the one before.
- */
+#define WHITE " \t\r\n\v\f"
+
 struct reader {
 	FILE *file;
 	struct config *config;
@@ -88,8 +83,12 @@ static void begin_section(struct reader *reader, const char *line)
 	char name[256];
 
 	end_section(reader);
-	if (line[1 + length] != ']' || length >= sizeof(name) ||
-	    !strchr(";#", rest[strspn(rest, " \t\r\n")])) {
+	if (length >= sizeof(name)) {
+		fail(reader, reader->line, -EINVAL,
+		     "the name of a section is longer than %zu bytes", sizeof(name) - 1);
+		return;
+	}
+	if (line[1 + length] != ']' || !strchr(";#", rest[strspn(rest, WHITE)])) {
 		fail(reader, reader->line, -EINVAL,
 		     "a section is written as [hotplugfs] or [match TITLE]");
 		return;
@@ -103,41 +102,6 @@ static void begin_section(struct reader *reader, const char *line)
 	else
 		fail(reader, reader->line, -EINVAL,
 		     "unknown section; there are [hotplugfs] and [match TITLE]");
-}
-
-/* Returns the length, 0 at the end of the file, or -EINVAL (told). */
-static int read_bytes(struct reader *reader, char *buf, int size)
-{
-	int n = 0;
-	int c = 0;
-
-	while (c != '\n' && (c = getc(reader->file)) != EOF) {
-		if (c == '\0')
-			fail(reader, reader->line, -EINVAL, "a NUL byte");
-		else if (n + 3 > size)
-			fail(reader, reader->line, -EINVAL, "longer than %d bytes", size - 3);
-		if (reader->error_line != 0)
-			return -EINVAL;
-		buf[n++] = (char)c;
-	}
-	buf[n] = '\0';
-	return n;
-}
-
-static char *read_line(char *buf, int size, void *data)
-{
-	struct reader *reader = data;
-	size_t indent;
-
-	reader->line++;
-	if (reader->error_line != 0 || read_bytes(reader, buf, size) <= 0)
-		return NULL;
-	indent = reader->line == 1 && strncmp(buf, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-	indent += strspn(buf + indent, " \t");
-	memmove(buf, buf + indent, strlen(buf + indent) + 1);
-	if (buf[0] == '[')
-		begin_section(reader, buf);
-	return buf;
 }
 
 /* In the file a global setting may come once; the command line adds to it and replaces it. */
@@ -155,15 +119,11 @@ static int set_global(struct reader *reader, const char *key, const char *value,
 	return config_set(reader->config, key, value, error, error_size);
 }
 
-/* Returns 1 in any case: the library would go on after a 0 as well. */
-static int set_value(void *data, const char *section, const char *key, const char *value)
+static void set_value(struct reader *reader, const char *key, const char *value)
 {
-	struct reader *reader = data;
 	char error[1024] = "";
 	int r;
 
-	if (reader->error_line != 0)
-		return 1;
 	if (reader->rule) {
 		r = config_rule_set(reader->rule, key, value, &reader->seen_rule, error,
 				    sizeof(error));
@@ -178,23 +138,87 @@ static int set_value(void *data, const char *section, const char *key, const cha
 		fail(reader, reader->line, -EINVAL, "%s", error);
 	else if (r < 0)
 		fail(reader, reader->line, r, "out of memory");
-	return 1;
+}
+
+/* Without the white space around it; the text is changed. */
+static char *trim(char *text)
+{
+	size_t length;
+
+	text += strspn(text, WHITE);
+	length = strlen(text);
+	while (length > 0 && strchr(WHITE, text[length - 1]))
+		length--;
+	text[length] = '\0';
+	return text;
+}
+
+/* Ends the text where a comment begins: at a ';' after a blank. */
+static void cut_comment(char *text)
+{
+	for (size_t i = 1; text[0] && text[i]; i++)
+		if (text[i] == ';' && strchr(WHITE, text[i - 1]))
+			text[i] = '\0';
+}
+
+static void take_setting(struct reader *reader, char *line)
+{
+	size_t length;
+
+	cut_comment(line);
+	length = strcspn(line, "=:");
+	if (!line[length]) {
+		fail(reader, reader->line, -EINVAL, "not a setting: \"key = value\" is expected");
+		return;
+	}
+	line[length] = '\0';
+	set_value(reader, trim(line), trim(line + length + 1));
+}
+
+static void take_line(struct reader *reader, char *line)
+{
+	line = trim(line);
+	if (line[0] == '[')
+		begin_section(reader, line);
+	else if (line[0] && !strchr(";#", line[0]))
+		take_setting(reader, line);
+}
+
+/* Returns whether there is a line, without its end. What it cannot be is told. */
+static bool read_line(struct reader *reader, char line[LIMIT_CONFIG_LINE + 1])
+{
+	size_t n = 0;
+	int c;
+
+	reader->line++;
+	while ((c = getc(reader->file)) != EOF && c != '\n' && reader->error_line == 0) {
+		if (c == '\0')
+			fail(reader, reader->line, -EINVAL, "a NUL byte");
+		else if (n == LIMIT_CONFIG_LINE)
+			fail(reader, reader->line, -EINVAL, "longer than %d bytes",
+			     LIMIT_CONFIG_LINE);
+		else
+			line[n++] = (char)c;
+	}
+	line[n] = '\0';
+	return reader->error_line == 0 && (n > 0 || c == '\n');
 }
 
 static int read_all(struct reader *reader)
 {
-	int r = ini_parse_stream(read_line, reader, set_value, reader);
+	static const char mark[] = "\xef\xbb\xbf"; /* some editors begin UTF-8 with it */
+	char line[LIMIT_CONFIG_LINE + 1];
 
+	while (read_line(reader, line)) {
+		bool marked = reader->line == 1 && strncmp(line, mark, strlen(mark)) == 0;
+
+		take_line(reader, marked ? line + strlen(mark) : line);
+		if (reader->error_line != 0)
+			break;
+	}
 	if (ferror(reader->file))
 		fail(reader, reader->line, -EIO, "cannot be read");
 	end_section(reader);
-	/* the library's own complaint, about a line that came before ours */
-	if (r > 0 && (reader->error_line == 0 || (unsigned)r < reader->error_line)) {
-		reader->error_line = 0;
-		fail(reader, (unsigned)r, -EINVAL, "not a setting: \"key = value\" is expected");
-	} else if (r < 0) {
-		fail(reader, reader->line, -ENOMEM, "out of memory");
-	}
 	return reader->err;
 }
 

@@ -167,6 +167,19 @@ static void reads_a_file(void **state)
 	assert_null(rule->next);
 }
 
+static void reads_long_lists(void **state)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	char line[1000] = "exclude = ";
+
+	(void)state;
+	for (int i = 0; i < 100; i++)
+		(void)snprintf(line + strlen(line), sizeof(line) - strlen(line), "sd%d, ", i);
+	config = read_text(line);
+	assert_int_equal(config->exclude.count, 100);
+	assert_string_equal(config->exclude.globs[99], "sd99");
+}
+
 static void refuses_files(void **state)
 {
 	static const struct {
@@ -227,17 +240,24 @@ static void refuses_files(void **state)
 		assert_refused(bad[i].text, bad[i].line, bad[i].part);
 }
 
-/* What libinih would cut without a word. */
 static void refuses_long_and_broken_lines(void **state)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
 	char line[6000];
 
 	(void)state;
-	(void)snprintf(line, sizeof(line), "dev = /%0*d\n", 5000, 1);
-	assert_refused(line, 1, "longer than");
+	(void)snprintf(line, sizeof(line), "dev = /%0*d\n", LIMIT_CONFIG_LINE - 7, 1);
+	config = read_text(line);
+	assert_int_equal(strlen(config->dev_dir), LIMIT_CONFIG_LINE - 6);
+	config = config_free(config);
+	(void)snprintf(line, sizeof(line), "\ndev = /%0*d", LIMIT_CONFIG_LINE - 6, 1);
+	assert_refused(line, 2, "longer than 4095 bytes");
+	(void)snprintf(line, sizeof(line), "; %0*d\nx", LIMIT_CONFIG_LINE - 2, 1);
+	assert_refused(line, 2, "not a setting");
 	(void)snprintf(line, sizeof(line), "; %0*d\nx", 5000, 1);
 	assert_refused(line, 1, "longer than");
+	(void)snprintf(line, sizeof(line), "[match %0*d]\nlabel = x\n", 300, 1);
+	assert_refused(line, 1, "longer than 255 bytes");
 	(void)snprintf(line, sizeof(line), "%0*d = 1\n", 100, 1);
 	assert_refused(line, 1, "unknown setting");
 	(void)snprintf(line, sizeof(line), "[match %0*d]\nlabel = x\nhidden = yes\n", 100, 1);
@@ -347,6 +367,7 @@ int main(void)
 		cmocka_unit_test(knows_event_sources),
 		cmocka_unit_test(has_defaults),
 		FILE_TEST(reads_a_file),
+		FILE_TEST(reads_long_lists),
 		FILE_TEST(refuses_files),
 		FILE_TEST(refuses_long_and_broken_lines),
 		FILE_TEST(refuses_what_cannot_be_read),
