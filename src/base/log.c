@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 static _Atomic int max_level = LOG_LEVEL_INFO;
 
@@ -31,6 +32,28 @@ enum log_level log_level_parse(const char *text)
 	return LOG_LEVEL_INVALID;
 }
 
+/*
+ * Whether stderr is the journal, which takes the priority off the line again (systemd.exec(5)).
+ * Looked at each time: it may be another file by now.
+ */
+static bool is_journal(void)
+{
+	const char *text = secure_getenv("JOURNAL_STREAM");
+	unsigned long long dev, ino;
+	struct stat st;
+	char *end;
+
+	if (!text)
+		return false;
+	dev = strtoull(text, &end, 10);
+	if (end == text || *end != ':')
+		return false;
+	text = end + 1;
+	ino = strtoull(text, &end, 10);
+	return end != text && !*end && fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev &&
+	       st.st_ino == ino;
+}
+
 void log_write(enum log_level level, const char *fmt, ...)
 {
 	char line[2048];
@@ -41,7 +64,7 @@ void log_write(enum log_level level, const char *fmt, ...)
 
 	if (!log_enabled(level))
 		return;
-	if (!isatty(STDERR_FILENO))
+	if (is_journal())
 		used = snprintf(line, sizeof(line), "<%d>", (int)level);
 	errno = saved; /* for %m */
 	va_start(args, fmt);

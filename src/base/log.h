@@ -1,6 +1,6 @@
 /*
- * Messages to stderr, each with the "<N>" syslog priority that journald and container engines
- * understand. Any thread may log. Leaf modules log at debug only; whoever decides what a failure
+ * Messages to stderr; if that is the journal, each with the "<N>" syslog priority that journald
+ * understands. Any thread may log. Leaf modules log at debug only; whoever decides what a failure
  * means logs it, once.
  */
 #pragma once
@@ -26,7 +26,7 @@ bool log_enabled(enum log_level level);
 enum log_level log_level_parse(const char *text);
 
 /*
- * Prints the prefix only when stderr is not a terminal, where it would be noise. Keeps errno.
+ * Prints the prefix only for the journal: elsewhere it would be noise. Keeps errno.
  * A message is one write(2), so that lines of several processes do not mix.
  */
 void log_write(enum log_level level, const char *fmt, ...) _printf_(2, 3);

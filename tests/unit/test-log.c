@@ -3,14 +3,38 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <cmocka.h>
 
 #include "base/log.h"
 
 static char captured[8192];
 
+/* $JOURNAL_STREAM as the pattern says: D is the device of the file, I its inode; NULL: not set. */
+static void set_journal(int fd, const char *pattern)
+{
+	char stream[64] = "";
+	struct stat st;
+
+	if (!pattern) {
+		assert_int_equal(unsetenv("JOURNAL_STREAM"), 0);
+		return;
+	}
+	assert_int_equal(fstat(fd, &st), 0);
+	for (const char *p = pattern; *p; p++) {
+		size_t used = strlen(stream);
+
+		if (*p == 'D' || *p == 'I')
+			(void)snprintf(stream + used, sizeof(stream) - used, "%llu",
+				       (unsigned long long)(*p == 'D' ? st.st_dev : st.st_ino));
+		else
+			(void)snprintf(stream + used, sizeof(stream) - used, "%c", *p);
+	}
+	assert_int_equal(setenv("JOURNAL_STREAM", stream, 1), 0);
+}
+
 /* Runs fn with stderr in a pipe and keeps what it wrote. */
-static void capture(void (*fn)(void))
+static void capture_as(void (*fn)(void), const char *journal)
 {
 	int saved = dup(STDERR_FILENO);
 	int fds[2];
@@ -18,6 +42,7 @@ static void capture(void (*fn)(void))
 
 	assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
 	assert_true(saved >= 0 && dup2(fds[1], STDERR_FILENO) >= 0);
+	set_journal(fds[1], journal);
 	fn();
 	assert_true(dup2(saved, STDERR_FILENO) >= 0);
 	n = read(fds[0], captured, sizeof(captured) - 1);
@@ -25,6 +50,11 @@ static void capture(void (*fn)(void))
 	close(saved);
 	close(fds[0]);
 	close(fds[1]);
+}
+
+static void capture(void (*fn)(void))
+{
+	capture_as(fn, "D:I");
 }
 
 static void write_all_levels(void)
@@ -50,6 +80,18 @@ static void prints_up_to_the_level(void **state)
 	capture(write_all_levels);
 	assert_string_equal(captured, "<3>e 1\n");
 	log_set_level(LOG_LEVEL_INFO);
+}
+
+static void has_no_priorities_elsewhere(void **state)
+{
+	static const char *const others[] = {NULL,   "",     ":",    "D",    "D:",   ":I",
+					     "1D:I", "D:1I", "D:Ix", "xD:I", "D:I:", "D I"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		capture_as(write_all_levels, others[i]);
+		assert_string_equal(captured, "e 1\nw\nn\ni\n");
+	}
 }
 
 static void write_errno(void)
@@ -141,6 +183,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(prints_up_to_the_level),
+		cmocka_unit_test(has_no_priorities_elsewhere),
 		cmocka_unit_test(keeps_errno),
 		cmocka_unit_test(cuts_long_lines),
 		cmocka_unit_test(parses_levels),

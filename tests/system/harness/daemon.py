@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 
 from . import kernel, processes
 from .wait import SLOWNESS, until
@@ -28,6 +29,23 @@ def with_places(text, binary):
 
     name = re.escape(os.path.basename(binary))
     return re.sub(rf"(?:<null> )*\(\S*{name}\+(0x[0-9a-f]+)\)(?: \(BuildId: \w+\))?", place, text)
+
+
+def as_journal(log):
+    """What a service gets whose stderr is the journal: then each line begins with its priority."""
+    status = os.fstat(log.fileno())
+    return {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+
+
+def run_to_end(command):
+    """Runs what does not stay; its stderr is without what is for information only."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=log, text=True, timeout=30, check=False,
+                                env={**os.environ, **as_journal(log)})
+        log.seek(0)
+        result.stderr = "".join(line for line in log if not line.startswith(("<6>", "<7>")))
+    return result
 
 
 def die_with_parent():
@@ -62,7 +80,7 @@ class Daemon:
             with open(self.log_path, "ab") as log:
                 self.process = subprocess.Popen(
                     self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    env=environment, start_new_session=True, preexec_fn=die_with_parent)
+                    env={**environment, **as_journal(log)}, start_new_session=True, preexec_fn=die_with_parent)
             if ready:
                 self._wait_ready(notify)
         os.unlink(address)

@@ -14,7 +14,7 @@ import sys
 import threading
 
 from . import kernel
-from .daemon import Daemon, die_with_parent
+from .daemon import Daemon, as_journal, die_with_parent
 from .wait import SLOWNESS, until
 
 START = """
@@ -93,7 +93,8 @@ class Service(Daemon):
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-Ic", START, ",".join(map(str, fds)), *self.command],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, pass_fds=fds,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=fds,
+                env={**environment, **as_journal(log)},
                 start_new_session=True, preexec_fn=die_with_parent)
         if ready:
             until(f"READY=1; log:\n{self.log()[-3000:]}",
