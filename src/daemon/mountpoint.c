@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/mountinfo.h"
 
 #define VIEW_SOURCE "hotplugfs"
 
@@ -112,18 +113,37 @@ static int remove_dead_views(const char *path)
 	return 0;
 }
 
+static int open_directory(const char *path)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* The daemon would use itself, and hold the disk that the mountpoint is on. */
+static bool is_inside_view(int fd)
+{
+	_cleanup_close_ int proc = open_directory("/proc");
+	struct mount_facts facts;
+
+	return proc >= 0 && mountinfo_of(proc, fd, &facts) == 0 && streq(facts.type, VIEW_TYPE);
+}
+
 static int check_directory(const char *path)
 {
-	struct stat st;
-	int r = 0;
+	_cleanup_close_ int fd = open_directory(path);
+	const char *reason = NULL;
 
-	if (stat(path, &st) < 0)
-		r = -errno;
-	else if (!S_ISDIR(st.st_mode))
-		r = -ENOTDIR;
-	if (r < 0)
-		log_err("cannot use the mountpoint %s: %s", QUOTE(path), strerror(-r));
-	return r;
+	if (fd < 0)
+		reason = strerror(-fd);
+	else if (streq(path, "/"))
+		reason = "it is the root directory, and everything would be under the view";
+	else if (is_inside_view(fd))
+		reason = "it is inside a view of hotplugfs";
+	if (!reason)
+		return 0;
+	log_err("cannot use the mountpoint %s: %s", QUOTE(path), reason);
+	return fd < 0 ? fd : -EINVAL;
 }
 
 int mountpoint_prepare(const char *path, char **ret_path)

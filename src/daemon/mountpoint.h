@@ -7,9 +7,10 @@
 #define VIEW_TYPE "fuse.hotplugfs"
 
 /*
- * Checks that path can carry the view: a directory, not the mountpoint of a live hotplugfs. Dead
- * ones, which a daemon that was killed left, are unmounted with a line in the log.
- * ret_path: absolute, without links, to be freed. Returns 0, or -errno after a line in the log.
+ * Checks that path can carry the view: a directory, not the root, not the mountpoint of a live
+ * hotplugfs nor inside of one. Dead ones, which a daemon that was killed left, are unmounted with a
+ * line in the log. ret_path: absolute, without links, to be freed. Returns 0, or -errno after a
+ * line in the log.
  */
 int mountpoint_prepare(const char *path, char **ret_path);
 

@@ -86,6 +86,28 @@ def test_mountpoint_is_a_file(daemon):
         assert file.read() == "mine"
 
 
+def test_mountpoint_is_the_root(daemon):
+    """The root directory: everything would vanish under the view."""
+    view = daemon(start=False)
+    view.command[-1] = "/"
+    assert "root directory" in one_line(run_mount(view), 1)
+    nothing_left(view)
+    assert "fuse.hotplugfs" not in sh("findmnt -no FSTYPE /")
+
+
+def test_mountpoint_in_a_view(daemon, loopdev):
+    """A directory of a disk in a view, or the disk's own."""
+    view = daemon(loopdev(label="STICK").plug()).wait_for("STICK")
+    before = kernel.mounts_under(view.media)
+    os.mkdir(view.path("STICK", "inside"))
+    for place in (view.path("STICK", "inside"), view.path("STICK")):
+        second = daemon(start=False)
+        second.command[-1] = place
+        assert "inside a view" in one_line(run_mount(second), 1)
+        assert not os.path.exists(second.socket)
+    assert kernel.mounts_under(view.media) == before
+
+
 def test_second_instance_on_the_mountpoint(daemon, loopdev):
     """A second instance on one mountpoint is refused; the first goes on."""
     disk = loopdev(label="STICK").plug()
