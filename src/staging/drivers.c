@@ -155,6 +155,12 @@ static bool kernel_lists(const char *kernel_type)
 	return found;
 }
 
+bool driver_is_impossible(const struct driver *driver)
+{
+	return !kernel_lists(driver->kernel_type) && access("/proc/filesystems", R_OK) == 0 &&
+	       access("/proc/modules", F_OK) < 0 && errno == ENOENT;
+}
+
 static const struct driver *next_driver(const struct driver *after, const char *fstype)
 {
 	for (const struct driver *d = after; d < drivers + ARRAY_SIZE(drivers); d++)

@@ -28,6 +28,9 @@ struct driver {
  * /proc/filesystems. */
 const struct driver *driver_find(const char *fstype);
 
+/* Whether the kernel has none by this name, and takes no modules that could bring one. */
+bool driver_is_impossible(const struct driver *driver);
+
 /* The one of this type that the kernel calls so, or NULL. */
 const struct driver *driver_find_kernel(const char *fstype, const char *kernel_type);
 

@@ -98,9 +98,19 @@ bool program_is_missing(const char *fstype, char text[LIMIT_REASON])
 	return true;
 }
 
+/* The kernel's, also if it may only turn out that it has none, and loads no module for it. */
+static const struct driver *driver_find_best(const char *fstype)
+{
+	const struct driver *driver = driver_find(fstype);
+	const struct driver *program = driver && driver_is_impossible(driver) ? program_find(fstype)
+									      : NULL;
+
+	return program ? program : driver;
+}
+
 const struct driver *driver_here(const char *fstype, char missing[LIMIT_REASON])
 {
-	const struct driver *driver = kernel_mounts_here() ? driver_find(fstype)
+	const struct driver *driver = kernel_mounts_here() ? driver_find_best(fstype)
 							   : program_find(fstype);
 	char advice[LIMIT_REASON];
 

@@ -8,8 +8,8 @@
 
 /*
  * The driver for a type here: the kernel's where it mounts disks for us (in the host's user
- * namespace), else a program that is installed. NULL: none; missing, if not NULL, then says what
- * to do, as a reason for people.
+ * namespace) and may have one, else a program that is installed. NULL: none; missing, if not NULL,
+ * then says what to do, as a reason for people.
  */
 const struct driver *driver_here(const char *fstype, char missing[LIMIT_REASON]);
 
