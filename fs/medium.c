@@ -351,16 +351,22 @@ bool view_medium_use(struct view *view, uint32_t id, struct view_use *ret_use)
 	return pending;
 }
 
-void medium_rename_begin(struct medium *m)
+void medium_rename_begin(struct medium *m, bool dir)
 {
-	atomic_fetch_add(&m->renames_running, 1);
+	atomic_fetch_add(&m->moves_running, 1);
+	if (dir)
+		atomic_fetch_add(&m->renames_running, 1);
 }
 
-void medium_rename_end(struct medium *m)
+void medium_rename_end(struct medium *m, bool dir)
 {
-	atomic_fetch_add(&m->renames_done, 1);
+	atomic_fetch_add(&m->moves_done, 1);
+	if (dir)
+		atomic_fetch_add(&m->renames_done, 1);
 	pthread_mutex_lock(&m->lock);
-	atomic_fetch_sub(&m->renames_running, 1);
+	atomic_fetch_sub(&m->moves_running, 1);
+	if (dir)
+		atomic_fetch_sub(&m->renames_running, 1);
 	pthread_cond_broadcast(&m->renamed);
 	pthread_mutex_unlock(&m->lock);
 }
@@ -369,6 +375,14 @@ void medium_rename_wait(struct medium *m)
 {
 	pthread_mutex_lock(&m->lock);
 	while (atomic_load(&m->renames_running) > 0)
+		pthread_cond_wait(&m->renamed, &m->lock);
+	pthread_mutex_unlock(&m->lock);
+}
+
+void medium_move_wait(struct medium *m, unsigned done)
+{
+	pthread_mutex_lock(&m->lock);
+	while (atomic_load(&m->moves_running) > 0 && atomic_load(&m->moves_done) == done)
 		pthread_cond_wait(&m->renamed, &m->lock);
 	pthread_mutex_unlock(&m->lock);
 }

@@ -102,8 +102,13 @@ struct medium {
 	/* Directories being renamed, and how often one was: a path built meanwhile may be wrong. */
 	atomic_uint renames_running;
 	atomic_uint renames_done;
+	/* The same of anything: so may be the name of a file. */
+	atomic_uint moves_running;
+	atomic_uint moves_done;
 	pthread_cond_t renamed; /* with lock */
-	/* Requests that change names: begun, ended; begun when all was written out: proxy_sync.c.
+	/*
+	 * Requests that change names: begun, ended; begun when all was written out: proxy_sync.c,
+	 * resolve.c.
 	 */
 	atomic_uint names_begun;
 	atomic_uint names_ended;
@@ -173,11 +178,13 @@ static inline bool medium_owner(const struct medium *medium, uint32_t *ret_uid, 
 	return true;
 }
 
-/* Around the rename of a directory. */
-void medium_rename_begin(struct medium *medium);
-void medium_rename_end(struct medium *medium);
+/* Around a rename; dir: paths that lead through what moves change. */
+void medium_rename_begin(struct medium *medium, bool dir);
+void medium_rename_end(struct medium *medium, bool dir);
 /* Waits until no directory is being renamed. */
 void medium_rename_wait(struct medium *medium);
+/* Waits until nothing is being renamed or one rename more than done has ended. */
+void medium_move_wait(struct medium *medium, unsigned done);
 
 /* By slot or by the daemon's id, with a reference; NULL if there is none. */
 struct medium *medium_get(struct view *view, uint16_t slot);

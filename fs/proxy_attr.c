@@ -31,13 +31,19 @@ void op_getattr(struct request *req, struct medium *m, const struct node_info *n
 		reply_attr(req, m, &now, &st);
 }
 
+static int read_birth(const struct place *p, void *data)
+{
+	if (statx(p->fd, p->name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BTIME, data) < 0)
+		return -errno;
+	return 0;
+}
+
 /* The time of birth, which is all that stat() does not have. Returns 0 or -errno. */
 static int birth_of(struct medium *m, const struct node_info *node, struct wire_sx_time *ret_birth)
 {
-	_cleanup_place_ struct place p = PLACE_NONE;
 	struct timespec birth;
-	struct statx sx;
-	int r = resolve(m, node, &p);
+	struct statx sx = {0};
+	int r = resolve_read(m, node, read_birth, &sx);
 
 	if (r == -ESTALE && files_deleted_birth(&m->view->files, node->index, &birth) == 0) {
 		*ret_birth = (struct wire_sx_time){birth.tv_sec, (uint32_t)birth.tv_nsec};
@@ -45,8 +51,6 @@ static int birth_of(struct medium *m, const struct node_info *node, struct wire_
 	}
 	if (r < 0)
 		return r;
-	if (statx(p.fd, p.name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BTIME, &sx) < 0)
-		return -errno;
 	if (!(sx.stx_mask & STATX_BTIME))
 		return -ENODATA;
 	*ret_birth = (struct wire_sx_time){sx.stx_btime.tv_sec, sx.stx_btime.tv_nsec};

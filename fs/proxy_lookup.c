@@ -77,20 +77,22 @@ void op_lookup(struct request *req, struct medium *m, const struct node_info *no
 		entry_undo(m, &entry);
 }
 
+#define TARGET_SIZE 4097
+
+static int read_target(const struct place *p, void *target)
+{
+	ssize_t n = readlinkat(p->fd, p->name, target, TARGET_SIZE);
+
+	return n < 0 ? -errno : (int)n;
+}
+
 void op_readlink(struct request *req, struct medium *m, const struct node_info *node)
 {
-	_cleanup_place_ struct place p = PLACE_NONE;
-	char target[4097];
-	ssize_t n = -1;
-	int r = resolve(m, node, &p);
+	char target[TARGET_SIZE];
+	int r = resolve_read(m, node, read_target, target);
 
-	if (r == 0) {
-		n = readlinkat(p.fd, p.name, target, sizeof(target));
-		if (n < 0)
-			r = -errno;
-	}
 	if (r < 0)
 		(void)reply_error(req, r);
 	else
-		(void)reply_data(req, target, (size_t)n);
+		(void)reply_data(req, target, (size_t)r);
 }

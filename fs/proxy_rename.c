@@ -171,8 +171,7 @@ static int rename_in(struct request *req, struct medium *m, const struct renamin
 	if (same_file(from.fd, rn, &v))
 		return 0;
 	moves_dir = dir_moves(m, rn, &v);
-	if (moves_dir)
-		medium_rename_begin(m);
+	medium_rename_begin(m, moves_dir);
 	if (!*ret_intent)
 		*ret_intent = intent_note(req, rn, from.fd);
 	r = renameat2(from.fd, rn->from, to.fd, rn->to, rn->flags) < 0 ? -errno : 0;
@@ -182,8 +181,7 @@ static int rename_in(struct request *req, struct medium *m, const struct renamin
 	} else {
 		victim_spare(m, &v);
 	}
-	if (moves_dir)
-		medium_rename_end(m);
+	medium_rename_end(m, moves_dir);
 	return r;
 }
 

@@ -32,16 +32,52 @@ static void xattr_place_done(struct xattr_place *xp)
 		.place = PLACE_NONE \
 	}
 
+/* Fills in what leads to the place. */
+static void xattr_path(const struct place *p, struct xattr_place *xp)
+{
+	xp->follow = !*p->name;
+	(void)snprintf(xp->path, sizeof(xp->path), "/proc/self/fd/%d%s%s", p->fd,
+		       xp->follow ? "" : "/", p->name);
+}
+
 static int xattr_resolve(struct medium *m, const struct node_info *node, struct xattr_place *xp)
 {
 	int r = resolve(m, node, &xp->place);
 
-	if (r < 0)
-		return r;
-	xp->follow = !*xp->place.name;
-	(void)snprintf(xp->path, sizeof(xp->path), "/proc/self/fd/%d%s%s", xp->place.fd,
-		       xp->follow ? "" : "/", xp->place.name);
-	return 0;
+	if (r == 0)
+		xattr_path(&xp->place, xp);
+	return r;
+}
+
+/* Where a value or a list is read to; nothing: only its size is. */
+struct xattr_buffer {
+	const char *name;
+	char *data;
+	size_t size;
+};
+
+static int read_value(const struct place *p, void *data)
+{
+	const struct xattr_buffer *buf = data;
+	struct xattr_place xp;
+	ssize_t n;
+
+	xattr_path(p, &xp);
+	n = xp.follow ? getxattr(xp.path, buf->name, buf->data, buf->size)
+		      : lgetxattr(xp.path, buf->name, buf->data, buf->size);
+	return n < 0 ? -errno : (int)n;
+}
+
+static int read_list(const struct place *p, void *data)
+{
+	const struct xattr_buffer *buf = data;
+	struct xattr_place xp;
+	ssize_t n;
+
+	xattr_path(p, &xp);
+	n = xp.follow ? listxattr(xp.path, buf->data, buf->size)
+		      : llistxattr(xp.path, buf->data, buf->size);
+	return n < 0 ? -errno : (int)n;
 }
 
 /* Answers with a value or a list of n bytes, or only its size, as the caller asked. */
@@ -86,10 +122,9 @@ void op_getxattr(struct request *req, struct medium *m, const struct node_info *
 {
 	const struct fuse_getxattr_in *in = REQUEST_BODY(req, struct fuse_getxattr_in);
 	const char *name = request_text(req, sizeof(*in));
-	_cleanup_xattr_place_ struct xattr_place xp = XATTR_PLACE_NONE;
-	_cleanup_free_ char *value = NULL;
-	ssize_t n = in && name ? xattr_resolve(m, node, &xp) : -EINVAL;
 	size_t size = in ? MIN(in->size, (uint32_t)XATTR_MAX) : 0;
+	_cleanup_free_ char *value = NULL;
+	ssize_t n = in && name ? 0 : -EINVAL;
 
 	if (n == 0 && node->flags & NODE_MEDIUM_ROOT && root_medium_xattr(req, m, name, in->size))
 		return;
@@ -99,10 +134,9 @@ void op_getxattr(struct request *req, struct medium *m, const struct node_info *
 			n = -ENOMEM;
 	}
 	if (n == 0) {
-		n = xp.follow ? getxattr(xp.path, name, value, size)
-			      : lgetxattr(xp.path, name, value, size);
-		if (n < 0)
-			n = -errno;
+		struct xattr_buffer buf = {.name = name, .data = value, .size = size};
+
+		n = resolve_read(m, node, read_value, &buf);
 	}
 	if (n > 0 && is_capability(name))
 		capability_asked(req, m, node, in->size);
@@ -118,9 +152,9 @@ void op_getxattr(struct request *req, struct medium *m, const struct node_info *
 void op_listxattr(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_getxattr_in *in = REQUEST_BODY(req, struct fuse_getxattr_in);
-	_cleanup_xattr_place_ struct xattr_place xp = XATTR_PLACE_NONE;
 	_cleanup_free_ char *list = malloc(XATTR_MAX);
-	ssize_t n = in ? xattr_resolve(m, node, &xp) : -EINVAL;
+	struct xattr_buffer buf = {.data = list, .size = XATTR_MAX};
+	ssize_t n = in ? 0 : -EINVAL;
 
 	if (n == 0 && !list)
 		n = -ENOMEM;
@@ -128,10 +162,7 @@ void op_listxattr(struct request *req, struct medium *m, const struct node_info 
 		/* some filesystems list trusted attributes for the privileged only (xattr(7)) */
 		if (req->head->uid != 0)
 			creds_set_admin(false);
-		n = xp.follow ? listxattr(xp.path, list, XATTR_MAX)
-			      : llistxattr(xp.path, list, XATTR_MAX);
-		if (n < 0)
-			n = -errno;
+		n = resolve_read(m, node, read_list, &buf);
 		if (req->head->uid != 0)
 			creds_set_admin(true);
 	}

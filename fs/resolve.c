@@ -123,7 +123,8 @@ static int place_by_name(struct medium *m, uint32_t index, unsigned number, stru
 	return p->fd < 0 ? p->fd : 0;
 }
 
-int resolve(struct medium *m, const struct node_info *node, struct place *ret_place)
+/* By its first name, or as what is open of it: name "". */
+static int place_unchecked(struct medium *m, const struct node_info *node, struct place *ret_place)
 {
 	struct place p = PLACE_NONE;
 	int r = 0;
@@ -145,6 +146,13 @@ int resolve(struct medium *m, const struct node_info *node, struct place *ret_pl
 	return 0;
 }
 
+int resolve(struct medium *m, const struct node_info *node, struct place *ret_place)
+{
+	if (S_ISDIR(node->type))
+		return resolve_dir(m, node, ret_place);
+	return place_unchecked(m, node, ret_place);
+}
+
 bool resolve_same(struct medium *m, const struct node_info *node, const struct stat *st)
 {
 	if ((st->st_mode & S_IFMT) != node->type)
@@ -155,6 +163,42 @@ bool resolve_same(struct medium *m, const struct node_info *node, const struct s
 	       (st->st_dev == m->root_dev ? node->key.dev == 0 : node->key.dev != 0);
 }
 
+/* Whether no name changes, and the count by which a later look can tell that none did. */
+static bool names_still(struct medium *m, unsigned *ret_begun)
+{
+	unsigned ended = atomic_load(&m->names_ended); /* first: see sync_names() */
+
+	*ret_begun = atomic_load(&m->names_begun);
+	return ended == *ret_begun;
+}
+
+int resolve_read(struct medium *m, const struct node_info *node, resolve_fn fn, void *data)
+{
+	_cleanup_place_ struct place p = PLACE_NONE;
+	struct place exact = PLACE_NONE;
+	_cleanup_close_ int fd = -EBADF;
+	bool was_still;
+	unsigned begun;
+	int r;
+
+	p.view = m->view;
+	if (files_borrow(&m->view->files, node->index, &p.loan) == 0) {
+		p.fd = p.loan.fd;
+		return fn(&p, data);
+	}
+	was_still = names_still(m, &begun);
+	r = place_unchecked(m, node, &p);
+	if (r == 0)
+		r = fn(&p, data);
+	if ((p.fd >= 0 && !*p.name) || (was_still && atomic_load(&m->names_begun) == begun))
+		return r;
+	fd = resolve_open(m, node, O_PATH);
+	if (fd < 0)
+		return fd;
+	exact.fd = fd;
+	return fn(&exact, data);
+}
+
 /* How a node is tried under one of its names. Returns -ESTALE to go on with the next. */
 typedef int (*try_fn)(struct medium *m, const struct node_info *node, const struct place *p,
 		      void *data);
@@ -162,8 +206,8 @@ typedef int (*try_fn)(struct medium *m, const struct node_info *node, const stru
 static int try_names(struct medium *m, const struct node_info *node, try_fn fn, void *data)
 {
 	for (int i = 0; i < RESOLVE_TRIES; i++) {
-		unsigned done;
-		bool was_still = still(m, &done);
+		unsigned done = atomic_load(&m->moves_done);
+		bool was_still = atomic_load(&m->moves_running) == 0;
 
 		for (unsigned number = 0;; number++) {
 			_cleanup_place_ struct place p = PLACE_NONE;
@@ -178,10 +222,11 @@ static int try_names(struct medium *m, const struct node_info *node, try_fn fn, 
 			if (r != -ESTALE && r != -ENOENT)
 				return r;
 		}
-		/* a file's own rename is not counted, so once more without a reason */
-		if (i > 0 && was_still && still_since(m, done))
+		/* what only links and unlinks is not counted, so once more without a reason */
+		if (i > 0 && was_still && atomic_load(&m->moves_running) == 0 &&
+		    atomic_load(&m->moves_done) == done)
 			break;
-		medium_rename_wait(m);
+		medium_move_wait(m, done);
 	}
 	return -ESTALE;
 }

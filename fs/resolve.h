@@ -33,10 +33,19 @@ void place_done(struct place *place);
 int resolve_dir(struct medium *medium, const struct node_info *node, struct place *ret_place);
 
 /*
- * A file by one of its names, not checked: for calls whose node cannot be renamed meanwhile
- * since the kernel holds its lock (setattr, setxattr). Deleted files: their open fd, name "".
+ * For a call that changes a file (setattr, setxattr), under the inode's lock in the kernel. With it
+ * a file cannot be renamed meanwhile, so that one of its names is enough, not checked. A directory
+ * can (vfs_rename() does not lock one that stays in its parent): it is always an fd, as are
+ * deleted files; name "" then. Returns 0, -ESTALE when it is gone, or -errno.
  */
 int resolve(struct medium *medium, const struct node_info *node, struct place *ret_place);
+
+/*
+ * For a call that reads something of a file, under no lock: fn, made again when the place may
+ * have been another file's. Returns what fn returned, or -ESTALE when the file is gone, or -errno.
+ */
+typedef int (*resolve_fn)(const struct place *place, void *data);
+int resolve_read(struct medium *medium, const struct node_info *node, resolve_fn fn, void *data);
 
 /* The attributes of a node, checked to be those of this very file. Blocks on the device. */
 int resolve_stat(struct medium *medium, const struct node_info *node, struct stat *ret_st);

@@ -242,7 +242,7 @@ static void check_idle(struct medium *m)
 	MUST(m->running_count == 0 && list_empty(&m->running));
 	MUST(m->waiting_count == 0 && list_empty(&m->waiting));
 	MUST(atomic_load(&m->refs) == 2); /* the registry's and ours */
-	MUST(atomic_load(&m->renames_running) == 0);
+	MUST(atomic_load(&m->renames_running) == 0 && atomic_load(&m->moves_running) == 0);
 }
 
 void fuzz_view_end(struct fuzz_view *f)
