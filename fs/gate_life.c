@@ -136,8 +136,7 @@ static void root_came(struct medium *m, int root_fd)
 	}
 	written = may_be_written(m, &fs);
 	m->by_name = !has_stable_inodes(&fs) && !m->facts.stable_inodes;
-	if (m->devs) /* other device numbers on this mount */
-		memset(m->devs->devs, 0, sizeof(m->devs->devs));
+	subvolumes_unmounted(m);
 	m->root_dev = st.st_dev;
 	m->root_ino = st.st_ino;
 	m->root_attr = st;

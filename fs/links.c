@@ -1,5 +1,6 @@
 /* Names of nodes. All functions are called with the table's lock held. */
 #include "nodes_internal.h"
+#include "subvolumes.h"
 
 static const size_t link_sizes[] = {32, 48, 96, 272};
 _Static_assert(LINK_HEADER + LIMIT_NAME <= 272, "the longest name fits");
@@ -13,6 +14,7 @@ const struct store_layout nodes_layout = {
 			[STORE_LINKS_LONG] = 96,
 			[STORE_LINKS_LONGEST] = 272,
 			[STORE_FILES] = 40,
+			[STORE_SUBVOLUMES] = sizeof(struct subvolume_record),
 		},
 };
 

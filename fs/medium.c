@@ -1,10 +1,5 @@
 #include "medium.h"
 
-#include <fcntl.h>
-#include <linux/btrfs.h>
-#include <linux/btrfs_tree.h>
-#include <stdio.h>
-#include <sys/ioctl.h>
 #include <time.h>
 
 #include "base/loop.h"
@@ -20,68 +15,6 @@ uint64_t medium_ino(const struct medium *m, uint16_t dev, uint64_t ino)
 	if (ino >> INO_BITS) /* folded: unique enough where the plain number is not possible */
 		ino = (hash_mix(ino) & ((1ULL << INO_BITS) - 1)) | 1ULL << (INO_BITS - 1);
 	return (uint64_t)m->slot << SLOT_SHIFT | (uint64_t)dev << DEV_SHIFT | ino;
-}
-
-/*
- * What a device number stands for on every mount: on btrfs, where each subvolume has one of its
- * own that changes from mount to mount, the subvolume's id (fs/btrfs/ioctl.c, INO_LOOKUP).
- */
-static uint64_t subvolume_of(int fd, const char *name, dev_t dev)
-{
-	struct btrfs_ioctl_ino_lookup_args args = {.objectid = BTRFS_FIRST_FREE_OBJECTID};
-	uint64_t id = dev;
-	int sub = *name ? openat(fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
-			: fcntl(fd, F_DUPFD_CLOEXEC, 3);
-
-	if (sub >= 0 && ioctl(sub, BTRFS_IOC_INO_LOOKUP, &args) == 0)
-		id = args.treeid;
-	close_fd(sub);
-	return id;
-}
-
-/* Under the lock. The number of a device of this mount, or 0 when it has none yet. */
-static uint16_t dev_known(const struct medium *m, dev_t dev)
-{
-	for (uint16_t i = 1; m->devs && i <= MEDIUM_DEVS && m->devs->subvolumes[i]; i++)
-		if (m->devs->devs[i] == dev)
-			return i;
-	return 0;
-}
-
-/* Under the lock. The number of a subvolume, the first free one if it has none yet. */
-static uint16_t dev_add(struct medium *m, uint64_t subvolume, dev_t dev)
-{
-	if (!m->devs)
-		m->devs = calloc(1, sizeof(*m->devs));
-	for (uint16_t i = 1; m->devs && i <= MEDIUM_DEVS; i++) {
-		if (m->devs->subvolumes[i] != 0 && m->devs->subvolumes[i] != subvolume)
-			continue;
-		m->devs->subvolumes[i] = subvolume;
-		m->devs->devs[i] = dev;
-		return i;
-	}
-	return MEDIUM_DEVS_OTHER;
-}
-
-uint16_t medium_dev(struct medium *m, dev_t dev, int fd, const char *name)
-{
-	uint64_t subvolume;
-	uint16_t number;
-
-	if (dev == m->root_dev)
-		return 0;
-	pthread_mutex_lock(&m->lock);
-	number = dev_known(m, dev);
-	pthread_mutex_unlock(&m->lock);
-	if (number)
-		return number;
-	subvolume = subvolume_of(fd, name, dev);
-	pthread_mutex_lock(&m->lock);
-	number = dev_known(m, dev);
-	if (!number)
-		number = dev_add(m, subvolume, dev);
-	pthread_mutex_unlock(&m->lock);
-	return number;
 }
 
 static struct medium *medium_take(struct medium *m)
@@ -141,6 +74,14 @@ void medium_set_presence(struct medium *m, enum presence presence)
 	pthread_mutex_unlock(&m->view->media_lock);
 }
 
+static void medium_free(struct medium *m)
+{
+	free(m->subvolumes);
+	(void)pthread_cond_destroy(&m->renamed);
+	(void)pthread_mutex_destroy(&m->lock);
+	free(m);
+}
+
 struct medium *medium_put(struct medium *m)
 {
 	struct view *view = m->view;
@@ -151,16 +92,14 @@ struct medium *medium_put(struct medium *m)
 	if (last) {
 		view->media[m->slot] = NULL;
 		view->store.header->slots[m->slot] = 0;
+		subvolumes_forget(m);
 	}
 	pthread_mutex_unlock(&view->media_lock);
 	if (last) {
 		dirs_drop_medium(&view->dirs, m);
 		close_fd(m->root_fd);
 		close_fd(m->coming_fd);
-		free(m->devs);
-		(void)pthread_cond_destroy(&m->renamed);
-		(void)pthread_mutex_destroy(&m->lock);
-		free(m);
+		medium_free(m);
 	}
 	return NULL;
 }
@@ -212,26 +151,36 @@ static struct medium *medium_new(struct view *view, const struct view_medium *fa
 	return m;
 }
 
+/* Under view->media_lock. Returns 0, -ENOSPC or -ENOMEM. */
+static int slot_take(struct view *view, struct medium *m)
+{
+	uint16_t slot = slot_choose(view, m->id);
+	int r;
+
+	if (!slot)
+		return -ENOSPC;
+	m->slot = slot;
+	r = subvolumes_begin(m, view->store.header->slots[slot] == m->id);
+	if (r < 0)
+		return r;
+	view->media[slot] = m;
+	view->store.header->slots[slot] = m->id;
+	return 0;
+}
+
 int view_medium_add(struct view *view, const struct view_medium *facts)
 {
 	struct medium *m = medium_new(view, facts);
-	uint16_t slot;
+	int r;
 
 	if (!m)
 		return -ENOMEM;
 	pthread_mutex_lock(&view->media_lock);
-	slot = slot_choose(view, facts->id);
-	if (slot) {
-		m->slot = slot;
-		view->media[slot] = m;
-		view->store.header->slots[slot] = facts->id;
-	}
+	r = slot_take(view, m);
 	pthread_mutex_unlock(&view->media_lock);
-	if (!slot) {
-		(void)pthread_cond_destroy(&m->renamed);
-		(void)pthread_mutex_destroy(&m->lock);
-		free(m);
-		return -ENOSPC;
+	if (r < 0) {
+		medium_free(m);
+		return r;
 	}
 	files_adopt(&view->files, m);
 	return 0;

@@ -13,6 +13,7 @@
 
 #include "base/list.h"
 #include "fs/request.h"
+#include "fs/subvolumes.h"
 #include "fs/view.h"
 
 enum gate_state {
@@ -46,15 +47,6 @@ enum presence {
 	PRESENCE_VISIBLE = 2,
 	PRESENCE_LEAVING = 4, /* not listed any more; the announcer still finds it to remove it */
 	PRESENCE_GONE = 8,
-};
-
-/* What has a st_dev of its own within a medium: subvolumes. Numbers 1..MEDIUM_DEVS. */
-#define MEDIUM_DEVS	  2046
-#define MEDIUM_DEVS_OTHER (MEDIUM_DEVS + 1) /* one number for all further ones */
-
-struct medium_devs {
-	uint64_t subvolumes[MEDIUM_DEVS + 1]; /* which they are on every mount; 0: free */
-	dev_t devs[MEDIUM_DEVS + 1];	      /* of this mount; 0: not seen yet */
 };
 
 struct medium {
@@ -92,7 +84,7 @@ struct medium {
 				*/
 	bool space_known;
 	struct statfs space;
-	struct medium_devs *devs; /* NULL as long as there is no subvolume */
+	struct subvolumes *subvolumes; /* NULL as long as there is no subvolume */
 
 	/* Stable while the gate is open and the caller's request runs: read without the lock. */
 	int root_fd;
@@ -204,10 +196,3 @@ void medium_set_presence(struct medium *medium, enum presence presence);
 
 /* st_ino in the view: never the same for two files of any media. */
 uint64_t medium_ino(const struct medium *medium, uint16_t dev, uint64_t ino);
-
-/*
- * The small number of a file's st_dev within its medium. fd, name: the file, asked for its
- * subvolume when the device is new. Returns 0 for the medium's own device, else 1..MEDIUM_DEVS, or
- * MEDIUM_DEVS_OTHER, where inode numbers may not tell files apart.
- */
-uint16_t medium_dev(struct medium *medium, dev_t dev, int fd, const char *name);

@@ -9,11 +9,11 @@ static int entry_of(struct medium *m, const struct node_info *dir, const char *n
 {
 	struct node_info node = {
 		.key = {.slot = m->slot,
-			.dev = medium_dev(m, st->st_dev, fd, at_name),
+			.dev = subvolume_number(m, st->st_dev, fd, at_name),
 			.ino = st->st_ino},
 		.type = st->st_mode & S_IFMT,
 	};
-	bool by_name = m->by_name || node.key.dev == MEDIUM_DEVS_OTHER;
+	bool by_name = m->by_name || node.key.dev == SUBVOLUMES_OTHER;
 	uint8_t flags = by_name ? NODE_BY_NAME : 0;
 	struct fuse_entry_out entry = {.entry_valid = WIRE_FOREVER_S};
 	int r = nodes_lookup(&m->view->nodes, dir->index, name, &node.key, node.type, flags,

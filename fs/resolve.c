@@ -159,8 +159,7 @@ bool resolve_same(struct medium *m, const struct node_info *node, const struct s
 		return false;
 	if (node->flags & (NODE_BY_NAME | NODE_MEDIUM_ROOT))
 		return true;
-	return st->st_ino == node->key.ino &&
-	       (st->st_dev == m->root_dev ? node->key.dev == 0 : node->key.dev != 0);
+	return st->st_ino == node->key.ino && subvolume_is(m, st->st_dev, node->key.dev);
 }
 
 /* Whether no name changes, and the count by which a later look can tell that none did. */

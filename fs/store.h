@@ -14,7 +14,7 @@
  * something else, so that no program goes on from what another one wrote and it does not
  * understand.
  */
-#define STORE_LAYOUT 1
+#define STORE_LAYOUT 2
 
 /* Region of records of one size. Not thread-safe: the caller has a lock. */
 struct slab {
@@ -64,6 +64,7 @@ enum store_region {
 	STORE_LINKS_LONG,
 	STORE_LINKS_LONGEST,
 	STORE_FILES,
+	STORE_SUBVOLUMES,
 	STORE_REGIONS,
 };
 

@@ -1,10 +1,12 @@
 """st_dev and st_ino: what tar, rsync -H, du and find recognise hard links by."""
 
 import os
+import signal
 
 import pytest
 
 from harness.people import sh
+from harness.programs import serving
 from harness.wait import until
 
 
@@ -96,3 +98,58 @@ def test_tools_find_the_links(three, work):
     for copy in ("t", "r"):
         links = [paths for paths in inodes(os.path.join(work, copy)).values() if len(paths) > 1]
         assert len(links) == 3 and all(len(paths) == 2 for paths in links)
+
+
+@pytest.fixture
+def subvolumes(daemon, loopdev):
+    """A btrfs disk with two subvolumes, in which files have the same inode numbers."""
+    disk = loopdev("btrfs", label="STICK", size=256 << 20)
+    with disk.native() as tree:
+        for name in "AB":
+            sh("btrfs subvolume create $1 >/dev/null; cd $1; ln -s x link; echo $2f >f; echo $2g >g",
+               os.path.join(tree, name), name)
+        found = [os.stat(os.path.join(tree, name, "g")).st_ino for name in "AB"]
+        assert found[0] == found[1]
+    view = daemon(disk, options=["--idle-timeout", "300ms"])
+    disk.plug()
+    view.wait_for("STICK")
+    return view, disk
+
+
+@pytest.mark.data
+def test_subvolumes_and_another_server(subvolumes):
+    """Files of two subvolumes do not become one for the next server, whichever it sees first."""
+    view, disk = subvolumes
+
+    def read(name):
+        with open(view.path("STICK", name), encoding="ascii") as file:
+            return file.read()
+    keep = os.open(view.path("STICK", "A"), os.O_PATH)
+    for name in ("A", "A/f", "A/g", "A/link", "B", "B/f"):
+        os.lstat(view.path("STICK", name))
+    before = os.stat(view.path("STICK", "A/g")).st_ino
+    server = serving(view)
+    os.kill(server, signal.SIGKILL)
+    serving(view, dead=server)
+    assert [read(name) for name in ("B/g", "A/g", "A/f", "B/f")] == ["Bg\n", "Ag\n", "Af\n", "Bf\n"]
+    assert os.stat(view.path("STICK", "A/g")).st_ino == before
+    assert not os.path.samefile(view.path("STICK", "A/g"), view.path("STICK", "B/g"))
+    with open(view.path("STICK", "A/g"), "w", encoding="ascii") as file:
+        file.write("new")
+    os.close(keep)
+    until("idle", lambda: not disk.mounted())
+    with disk.native() as tree:
+        texts = [open(os.path.join(tree, name, "g"), encoding="ascii").read() for name in "AB"]
+    assert texts == ["new", "Bg\n"]
+
+
+def test_subvolumes_after_an_unmount(subvolumes):
+    """The numbers stay over an unmount, also if a symbolic link is what is looked at first."""
+    view, disk = subvolumes
+    names = ["B/link", "B/f", "B", "A/f"]
+    before = [os.lstat(view.path("STICK", name)).st_ino for name in names]
+    keep = os.open(view.path("STICK", "B"), os.O_PATH)  # the kernel looks up what is in it only
+    until("idle", lambda: not disk.mounted())
+    sh("echo 2 >/proc/sys/vm/drop_caches")
+    assert [os.lstat(view.path("STICK", name)).st_ino for name in names] == before
+    os.close(keep)
