@@ -165,6 +165,7 @@ static bool answer_opendir(struct request *req, struct medium *m, const struct n
 	struct files_add add = {
 		.node = node->index,
 		.nodeid = req->head->nodeid,
+		.request = request_unique(req),
 		.medium = m,
 		.fd = -EBADF,
 		.flags = O_RDONLY | O_DIRECTORY,
@@ -173,14 +174,17 @@ static bool answer_opendir(struct request *req, struct medium *m, const struct n
 	struct wire_open_out out = {0};
 	struct file *f;
 
+	if (request_resent(req)) {
+		workers_yield(req->view); /* what it closes may wait for the device */
+		files_undo(&m->view->files, request_unique(req));
+	}
 	medium_ref(m); /* the file's */
 	if (files_add(&m->view->files, &add, &f) < 0) {
 		medium_put(m);
 		return false;
 	}
 	out.fh = f->handle;
-	if (reply_data(req, &out, sizeof(out)) < 0)
-		files_release(&m->view->files, out.fh);
+	file_reply(req, f, &out, sizeof(out));
 	file_put(&m->view->files, f);
 	return true;
 }

@@ -156,9 +156,13 @@ def killed_in(view, what, case):
 
 
 @pytest.fixture
-def stick(daemon, loopdev, work):
+def resends(work):
     if not kernel.fuse_flags(work) & kernel.FUSE_HAS_RESEND:
         pytest.skip("this machine cannot: its kernel does not send requests again to another server")
+
+
+@pytest.fixture
+def stick(daemon, loopdev, resends):
     disk = loopdev(label="STICK").plug()
     return daemon(disk).wait_for("STICK"), disk
 
@@ -196,6 +200,39 @@ def test_not_answered(stick, name):
     killed_in(view, "writev", case)
     left_nothing(view, disk)
     so_on_disk(disk, case[-1])
+
+
+OPEN_ROOT = r"""
+import os, sys
+input()
+os.close(os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY))
+"""
+
+
+def test_root_that_is_not_mounted(daemon, loopdev, resends):
+    """The same of a medium's directory, which is opened without its filesystem."""
+    disk = loopdev(label="IDLE").plug()
+    view = daemon(disk, options=["--idle-timeout", "300ms"]).wait_for("IDLE")
+    os.listdir(view.path("IDLE"))
+    until("it is idle", lambda: not disk.mounted())
+    os.stat(view.path("IDLE"))  # so that opening it needs no request but its own
+    worker = subprocess.Popen([sys.executable, "-c", OPEN_ROOT, view.path("IDLE")], text=True,
+                              stdin=subprocess.PIPE)
+    server = serving(view)
+    strace = hold(server, "writev")
+    try:
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+        until("the server answers", lambda: held(server))
+        os.kill(server, signal.SIGKILL)
+        strace.kill()
+        assert worker.wait(timeout=40) == 0
+    finally:
+        worker.kill()
+        strace.kill()
+        worker.communicate()
+        strace.communicate()
+    view.eject_soon("IDLE")
 
 
 def test_files_without_a_name(stick):
