@@ -3,7 +3,6 @@
 
 #include "access.h"
 #include "base/log.h"
-#include "base/loop.h"
 
 struct op {
 	op_fn fn;
@@ -63,6 +62,7 @@ static int access_needed(uint32_t opcode)
 	switch (opcode) {
 	case FUSE_LOOKUP:
 		return X_OK;
+	case FUSE_OPENDIR:
 	case FUSE_READDIR:
 	case FUSE_READDIRPLUS:
 		return R_OK;
@@ -82,23 +82,20 @@ static int access_needed(uint32_t opcode)
 	}
 }
 
-#define ACCESS_CHECK_MS 1000 /* longer than any system call goes on after its first look */
-
 /*
  * The kernel let callers into a medium's directory by attributes that were made up, as long as
- * the medium had not been mounted: those calls are checked here. Returns true when refused.
+ * the medium had not been mounted: those calls are checked here. Returns true when refused. What
+ * was opened then is checked when it is read (proxy_dir.c).
  */
 static bool access_refused(struct request *req, const struct node_info *node)
 {
 	struct medium *m = req->medium;
-	uint32_t uid;
-	uint32_t gid;
 	int mask;
 
-	if (!(node->flags & NODE_MEDIUM_ROOT) || medium_owner(m, &uid, &gid))
+	if (!(node->flags & NODE_MEDIUM_ROOT))
 		return false;
 	mask = access_needed(req->head->opcode);
-	if (mask == 0 || now_ms() - m->root_known_ms > ACCESS_CHECK_MS)
+	if (mask == 0 || !root_medium_made_up(m))
 		return false;
 	if (access_check(req, m->root_fd, mask) == 0)
 		return false;

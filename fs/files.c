@@ -78,6 +78,7 @@ struct file *file_make(const struct files_add *add)
 	f->request = add->request;
 	f->flags = add->flags;
 	f->directory = add->directory;
+	f->unchecked = add->unchecked;
 	f->writer = !add->directory && (add->flags & O_ACCMODE) != O_RDONLY;
 	f->fd = -EBADF;
 	f->direct_fd = -EBADF;
@@ -158,6 +159,7 @@ static int file_record_add(struct files *files, struct file *f)
 		.request = f->request,
 		.slot = f->medium->slot,
 		.kind = f->directory ? RECORD_DIRECTORY : RECORD_FILE,
+		.unchecked = f->unchecked,
 	};
 	int64_t index;
 	uint32_t generation = files_record_add(files, &rec, &index);
@@ -330,6 +332,18 @@ void files_delivered(struct files *files, struct file *file)
 	rec = record_of(files, file);
 	if (rec)
 		rec->request = 0;
+	pthread_mutex_unlock(&files->lock);
+}
+
+void files_set_checked(struct files *files, struct file *file)
+{
+	struct file_record *rec;
+
+	pthread_mutex_lock(&files->lock);
+	file->unchecked = false;
+	rec = record_of(files, file);
+	if (rec)
+		rec->unchecked = false;
 	pthread_mutex_unlock(&files->lock);
 }
 

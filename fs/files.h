@@ -24,6 +24,8 @@ struct file {
 	int flags;	       /* of open(2), as it was opened; fd itself is without O_DIRECT */
 	bool directory;
 	bool writer;
+	/* Its opener was let in by rights that were made up: to be checked before it is read. */
+	_Atomic bool unchecked;
 	uint64_t request; /* that opened it: see files_undo() */
 	unsigned refs;	  /* under files->lock */
 	bool abandoned;	  /* the medium is gone: nothing but EIO; under files->lock */
@@ -95,6 +97,7 @@ struct files_add {
 	int fd;
 	int flags;
 	bool directory;
+	bool unchecked;
 	bool passthrough;
 };
 int files_add(struct files *files, const struct files_add *add, struct file **ret_file);
@@ -108,6 +111,8 @@ void file_put(struct files *files, struct file *file);
 
 /* The kernel has had the reply to the request that opened it. */
 void files_delivered(struct files *files, struct file *file);
+/* Its opener may read it. */
+void files_set_checked(struct files *files, struct file *file);
 /*
  * The kernel sends a request again that an earlier server had answered in vain: releases the file
  * that it had opened for it. unique: without WIRE_UNIQUE_RESEND.

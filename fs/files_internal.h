@@ -21,7 +21,7 @@ struct file_record {
 	uint32_t server;  /* which one that was: store_header.server */
 	uint16_t slot;
 	uint8_t kind;
-	uint8_t spare;
+	uint8_t unchecked;
 };
 _Static_assert(sizeof(struct file_record) == 40, "as laid out in nodes_layout");
 

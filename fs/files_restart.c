@@ -42,7 +42,8 @@ static int restore_file(struct files *files, uint32_t index, const struct file_r
 	const struct files_add add = {.node = rec->node,
 				      .request = rec->request,
 				      .flags = rec->flags,
-				      .directory = rec->kind == RECORD_DIRECTORY};
+				      .directory = rec->kind == RECORD_DIRECTORY,
+				      .unchecked = rec->unchecked};
 	struct file *f = file_make(&add);
 	struct open_node *n = f ? open_node_need(files, rec->node) : NULL;
 	uint8_t flags;

@@ -79,9 +79,8 @@ struct medium {
 	bool use_pending; /* the daemon was told to read the counts */
 	bool root_known;  /* root_attr is true although nothing is mounted */
 	struct stat root_attr;
-	_Atomic uint64_t
-		root_known_ms; /* since when: before, the kernel checked access by what we made up
-				*/
+	/* Since when: before, the kernel checked access by what we made up. */
+	_Atomic uint64_t root_known_ms;
 	bool space_known;
 	struct statfs space;
 	struct subvolumes *subvolumes; /* NULL as long as there is no subvolume */

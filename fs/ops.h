@@ -87,6 +87,8 @@ void root_dispatch(struct request *req);
  * the request if so and returns true.
  */
 bool root_medium_answer(struct request *req, struct medium *m, const struct node_info *node);
+/* Whether the kernel may have let a caller in by attributes that were made up. */
+bool root_medium_made_up(struct medium *m);
 /* The attributes of a medium's directory while it is not mounted. */
 void root_medium_attr(struct medium *m, struct fuse_attr *ret_attr, bool *ret_known);
 /* The virtual user.hotplugfs.* attributes. True when name is one of them; then answered. */

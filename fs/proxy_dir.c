@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/syscall.h>
 
+#include "access.h"
 #include "dirent.h"
 
 /* As getdents64(2) writes it. */
@@ -155,6 +156,19 @@ static void plus_undo(struct medium *m, const struct dirent_buffer *buf)
 	}
 }
 
+/*
+ * The first READDIR of a medium's directory that was opened before the medium was mounted. The
+ * reader stands for the opener, whose groups are not known any more; root does not.
+ */
+static int check_opener(struct request *req, struct medium *m, struct file *f)
+{
+	int r = access_check(req, m->root_fd, R_OK);
+
+	if (r == 0 && req->head->uid != 0)
+		files_set_checked(&m->view->files, f);
+	return r;
+}
+
 static void read_dir(struct request *req, struct medium *m, const struct node_info *node, bool plus)
 {
 	const struct fuse_read_in *in = REQUEST_BODY(req, struct fuse_read_in);
@@ -164,6 +178,11 @@ static void read_dir(struct request *req, struct medium *m, const struct node_in
 	struct file *f;
 	int r = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
 
+	if (r == 0 && f->unchecked) {
+		r = check_opener(req, m, f);
+		if (r < 0)
+			file_put(&m->view->files, f);
+	}
 	if (r < 0) {
 		(void)reply_error(req, r);
 		return;
