@@ -9,24 +9,6 @@
 #include "gate_internal.h"
 #include "view_internal.h"
 
-/* What `ls -l` and `df` show while it is not mounted: nobody else can change it meanwhile. */
-static void remember_root(struct medium *m, int root_fd)
-{
-	struct stat st;
-	struct statfs fs;
-	bool st_ok = fstat(root_fd, &st) == 0;
-	bool fs_ok = fstatfs(root_fd, &fs) == 0;
-
-	pthread_mutex_lock(&m->lock);
-	m->root_known = st_ok;
-	m->space_known = fs_ok;
-	if (st_ok)
-		m->root_attr = st;
-	if (fs_ok)
-		m->space = fs;
-	pthread_mutex_unlock(&m->lock);
-}
-
 /*
  * Closing has come to its end: nothing runs any more. Called with the lock held, which it gives
  * up, since closing files is work on the device.
@@ -44,7 +26,7 @@ static void gate_drained(struct medium *m)
 	dirs_drop_medium(&m->view->dirs, m);
 	files_drop_deleted(&m->view->files, m->slot);
 	if (!fenced && root_fd >= 0)
-		remember_root(m, root_fd);
+		medium_remember_root(m, root_fd);
 	close_fd(root_fd);
 	if (fenced) {
 		nodes_thaw(&m->view->nodes, m->slot);

@@ -141,6 +141,8 @@ static struct medium *medium_new(struct view *view, const struct view_medium *fa
 	m->root_fd = -EBADF;
 	m->coming_fd = -EBADF;
 	m->state = GATE_UNMOUNTED;
+	for (int i = 0; i < ROOT_ACLS; i++)
+		m->root_acls[i].size = ROOT_ACL_UNKNOWN;
 	list_init(&m->running);
 	list_init(&m->waiting);
 	list_init(&m->ending);
@@ -168,6 +170,18 @@ static int slot_take(struct view *view, struct medium *m)
 	return 0;
 }
 
+/*
+ * What an earlier server said of the directory holds, but this one does not know it before the
+ * next mount: attributes and ACL must not come from two of them.
+ */
+static void root_expire(struct medium *m)
+{
+	uint64_t id = nodes_root_id(&m->view->nodes, m->slot);
+
+	if (id && m->view->channel.restarted)
+		(void)channel_notify_attributes(&m->view->channel, id);
+}
+
 int view_medium_add(struct view *view, const struct view_medium *facts)
 {
 	struct medium *m = medium_new(view, facts);
@@ -183,6 +197,7 @@ int view_medium_add(struct view *view, const struct view_medium *facts)
 		return r;
 	}
 	files_adopt(&view->files, m);
+	root_expire(m);
 	return 0;
 }
 

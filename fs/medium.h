@@ -49,6 +49,19 @@ enum presence {
 	PRESENCE_GONE = 8,
 };
 
+/* An ACL of the root directory. */
+struct root_acl {
+	int size; /* 0: it has none; ROOT_ACL_UNKNOWN */
+	char value[256];
+};
+#define ROOT_ACL_UNKNOWN (-1)
+
+enum {
+	ROOT_ACL_ACCESS,
+	ROOT_ACL_DEFAULT,
+	ROOT_ACLS
+};
+
 struct medium {
 	struct view *view;
 	uint16_t slot;
@@ -79,6 +92,7 @@ struct medium {
 	bool use_pending; /* the daemon was told to read the counts */
 	bool root_known;  /* root_attr is true although nothing is mounted */
 	struct stat root_attr;
+	struct root_acl root_acls[ROOT_ACLS];
 	/* Since when: before, the kernel checked access by what we made up. */
 	_Atomic uint64_t root_known_ms;
 	bool space_known;
@@ -168,6 +182,9 @@ static inline bool medium_owner(const struct medium *medium, uint32_t *ret_uid, 
 	*ret_gid = (uint32_t)owner;
 	return true;
 }
+
+/* What is said of its directory while it is not mounted. May block on the device. */
+void medium_remember_root(struct medium *medium, int root_fd);
 
 /* Around a rename; dir: paths that lead through what moves change. */
 void medium_rename_begin(struct medium *medium, bool dir);

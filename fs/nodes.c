@@ -424,6 +424,20 @@ uint64_t nodes_id(struct nodes *nodes, uint32_t index, uint8_t *ret_flags)
 	return id;
 }
 
+uint64_t nodes_root_id(struct nodes *nodes, uint16_t slot)
+{
+	const struct node_key key = {.slot = slot};
+	uint64_t id = 0;
+	uint32_t index;
+
+	pthread_mutex_lock(&nodes->lock);
+	index = find_key(nodes, &key);
+	if (index != INDEX_NONE)
+		id = id_of(index, node_at(nodes, index));
+	pthread_mutex_unlock(&nodes->lock);
+	return id;
+}
+
 int nodes_find_name(struct nodes *nodes, uint32_t parent, const char *name,
 		    struct node_info *ret_info)
 {

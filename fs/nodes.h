@@ -126,6 +126,9 @@ bool nodes_cap_take(struct nodes *nodes, uint32_t index, uint32_t thread);
  */
 uint64_t nodes_id(struct nodes *nodes, uint32_t index, uint8_t *ret_flags);
 
+/* The id of the root of the medium in a slot; 0: the kernel has not looked it up. */
+uint64_t nodes_root_id(struct nodes *nodes, uint16_t slot);
+
 /* The node under this name. Returns 0 or -ENOENT when no lookup has seen it. */
 int nodes_find_name(struct nodes *nodes, uint32_t parent, const char *name,
 		    struct node_info *ret_info);

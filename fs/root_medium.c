@@ -3,10 +3,53 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/xattr.h>
 
 #include "base/loop.h"
 
 #define XATTR_PREFIX "user.hotplugfs."
+
+static const char *const acl_names[ROOT_ACLS] = {
+	[ROOT_ACL_ACCESS] = "system.posix_acl_access",
+	[ROOT_ACL_DEFAULT] = "system.posix_acl_default",
+};
+
+static struct root_acl acl_of(int root_fd, const char *name)
+{
+	struct root_acl acl;
+	char path[40];
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d",
+		       root_fd); /* it may be an O_PATH fd */
+	n = getxattr(path, name, acl.value, sizeof(acl.value));
+	acl.size = (int)n;
+	if (n < 0)
+		acl.size = errno == ENODATA || errno == EOPNOTSUPP ? 0 : ROOT_ACL_UNKNOWN;
+	return acl;
+}
+
+/* Nobody else can change it meanwhile. */
+void medium_remember_root(struct medium *m, int root_fd)
+{
+	struct root_acl acls[ROOT_ACLS];
+	struct stat st;
+	struct statfs fs;
+	bool st_ok = fstat(root_fd, &st) == 0;
+	bool fs_ok = fstatfs(root_fd, &fs) == 0;
+
+	for (int i = 0; i < ROOT_ACLS; i++)
+		acls[i] = acl_of(root_fd, acl_names[i]);
+	pthread_mutex_lock(&m->lock);
+	m->root_known = st_ok;
+	m->space_known = fs_ok;
+	if (st_ok)
+		m->root_attr = st;
+	if (fs_ok)
+		m->space = fs;
+	memcpy(m->root_acls, acls, sizeof(acls));
+	pthread_mutex_unlock(&m->lock);
+}
 
 void root_medium_attr(struct medium *m, struct fuse_attr *ret_attr, bool *ret_known)
 {
@@ -45,9 +88,20 @@ int root_medium_entry(struct view *view, struct medium *m, bool leaving,
 	return 0;
 }
 
+static void reply_value(struct request *req, const char *value, uint32_t length, uint32_t size)
+{
+	struct fuse_getxattr_out out = {.size = length};
+
+	if (size == 0)
+		(void)reply_data(req, &out, sizeof(out));
+	else if (length > size)
+		(void)reply_error(req, -ERANGE);
+	else
+		(void)reply_data(req, value, length);
+}
+
 bool root_medium_xattr(struct request *req, struct medium *m, const char *name, uint32_t size)
 {
-	struct fuse_getxattr_out out = {0};
 	char value[LIMIT_LABEL] = "";
 	bool found = false;
 
@@ -60,16 +114,9 @@ bool root_medium_xattr(struct request *req, struct medium *m, const char *name, 
 			(void)STR_COPY(value, m->facts.texts[i].value);
 	}
 	pthread_mutex_unlock(&m->lock);
-	out.size = (uint32_t)strlen(value);
-	if (!found)
-		return false;
-	if (size == 0)
-		(void)reply_data(req, &out, sizeof(out));
-	else if (out.size > size)
-		(void)reply_error(req, -ERANGE);
-	else
-		(void)reply_data(req, value, out.size);
-	return true;
+	if (found)
+		reply_value(req, value, (uint32_t)strlen(value), size);
+	return found;
 }
 
 static void answer_getattr(struct request *req, struct medium *m)
@@ -133,14 +180,38 @@ static bool answer_statfs(struct request *req, struct medium *m)
 	return known;
 }
 
+/*
+ * The kernel keeps what it is told, and lets callers in by it. While the mode is made up there is
+ * no ACL either. False when it takes the filesystem to tell.
+ */
+static bool answer_acl(struct request *req, struct medium *m, int which, uint32_t size)
+{
+	struct root_acl acl = {.size = 0};
+
+	pthread_mutex_lock(&m->lock);
+	if (m->root_known)
+		acl = m->root_acls[which];
+	pthread_mutex_unlock(&m->lock);
+	if (acl.size == ROOT_ACL_UNKNOWN)
+		return false;
+	if (acl.size == 0)
+		(void)reply_error(req, -ENODATA);
+	else
+		reply_value(req, acl.value, (uint32_t)acl.size, size);
+	return true;
+}
+
 /* `ls -l` asks for ACLs and labels: nobody mounts a disk for that. Others' names do. */
-static bool answer_getxattr(struct request *req)
+static bool answer_getxattr(struct request *req, struct medium *m)
 {
 	const struct fuse_getxattr_in *in = REQUEST_BODY(req, struct fuse_getxattr_in);
 	const char *name = in ? request_text(req, sizeof(*in)) : NULL;
 
 	if (!name)
 		return false;
+	for (int i = 0; i < ROOT_ACLS; i++)
+		if (streq(name, acl_names[i]))
+			return answer_acl(req, m, i, in->size);
 	if (strncmp(name, "system.", 7) != 0 && strncmp(name, "security.", 9) != 0)
 		return false;
 	(void)reply_error(req, -ENODATA);
@@ -255,7 +326,7 @@ bool root_medium_answer(struct request *req, struct medium *m, const struct node
 	case FUSE_OPENDIR:
 		return gate_may_open(m) && answer_opendir(req, m, node);
 	case FUSE_GETXATTR:
-		return answer_getxattr(req);
+		return answer_getxattr(req, m);
 	case FUSE_LISTXATTR:
 		answer_listxattr(req);
 		return true;

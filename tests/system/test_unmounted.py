@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 
 from harness.people import as_user, start_as_user
 from harness.programs import serving
-from harness.wait import holds
+from harness.wait import holds, until
 
 pytestmark = pytest.mark.data
 
@@ -79,3 +80,63 @@ def test_opened_by_root(closed):
         return subprocess.Popen([sys.executable, "-c", LIST, view.path("STICK"), "user"],
                                 **options)
     assert "secret" in listed_by(start, view, disk, False)
+
+
+def acl(user_permissions):
+    """The value of an ACL that gives user these, and everybody else reading."""
+    nobody = 0xffffffff
+    entries = [(1, 7, nobody), (2, user_permissions, USER), (4, 5, nobody), (0x10, 5, nobody),
+               (0x20, 5, nobody)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+@pytest.fixture
+def denied(daemon, loopdev):
+    """A disk with an ACL on its directory that gives a user nothing."""
+    disk = loopdev("ext4", label="STICK")
+    with disk.native() as tree:
+        open(os.path.join(tree, "secret"), "w", encoding="ascii").close()
+        os.chmod(tree, 0o755)
+        os.setxattr(tree, "system.posix_acl_access", acl(0))
+    view = daemon(disk, options=["--idle-timeout", "300ms"])
+    disk.plug()
+    view.wait_for("STICK")
+    return view, disk
+
+
+def cannot_read(view):
+    result = as_user(USER, USER, "cat", view.path("STICK", "secret"))
+    return result.returncode != 0 and "denied" in result.stderr
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["", "killed"])
+def test_acl_while_unmounted(denied, killed):
+    """An ACL of the directory counts while the disk is unmounted, and after the next mount, too."""
+    view, disk = denied
+    os.mkdir(view.path("STICK", "x"))
+    os.stat(view.path("STICK"))
+    until("idle", lambda: not disk.mounted())
+    if killed:
+        server = serving(view)
+        os.kill(server, signal.SIGKILL)
+        serving(view, dead=server)
+    assert refused(view)
+    if not killed:  # what is known of the disk needs no mount
+        assert os.getxattr(view.path("STICK"), "system.posix_acl_access") == acl(0)
+        assert not disk.mounted()
+    os.listdir(view.path("STICK"))
+    holds("nobody reads it", lambda: cannot_read(view), 1.3)
+
+
+def test_acl_with_another_server(denied):
+    """Who may by the ACL alone still may after a crash of the server, also unmounted."""
+    view, disk = denied
+    os.setxattr(view.path("STICK"), "system.posix_acl_access", acl(5))
+    os.chmod(view.path("STICK"), 0o750)
+    assert not refused(view)
+    until("idle", lambda: not disk.mounted())
+    server = serving(view)
+    os.kill(server, signal.SIGKILL)
+    serving(view, dead=server)
+    assert as_user(USER, USER, "ls", view.path("STICK")).stdout.split() == ["lost+found", "secret"]
+    assert as_user(USER + 1, USER + 1, "ls", view.path("STICK")).returncode != 0
