@@ -173,14 +173,19 @@ static int gate_admit(struct medium *m, struct request *req, bool opens, bool *w
 	return 1;
 }
 
-bool gate_is_open(struct medium *m)
+enum gate_view gate_look(struct medium *m)
 {
-	bool open;
+	enum gate_view view;
 
 	pthread_mutex_lock(&m->lock);
-	open = m->state == GATE_OPEN && has_room(m, GATE_OTHER);
+	if (m->state == GATE_OPEN && has_room(m, GATE_OTHER))
+		view = GATE_HAS_ROOM;
+	else if (m->root_fd >= 0 || m->state == GATE_DRAINING || m->state == GATE_EJECTING)
+		view = GATE_IS_BUSY;
+	else
+		view = GATE_IS_IDLE;
 	pthread_mutex_unlock(&m->lock);
-	return open;
+	return view;
 }
 
 bool gate_may_open(struct medium *m)

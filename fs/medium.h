@@ -92,6 +92,7 @@ struct medium {
 	bool use_pending; /* the daemon was told to read the counts */
 	bool root_known;  /* root_attr is true although nothing is mounted */
 	struct stat root_attr;
+	unsigned root_changes; /* what was read before the last one is not kept */
 	struct root_acl root_acls[ROOT_ACLS];
 	/* Since when: before, the kernel checked access by what we made up. */
 	_Atomic uint64_t root_known_ms;
@@ -135,8 +136,12 @@ enum gate_verdict gate_enter(struct medium *medium, struct request *req, bool op
  */
 struct request *gate_leave(struct medium *medium, struct request *req);
 
-/* Whether requests can run without a mount being asked for. */
-bool gate_is_open(struct medium *medium);
+enum gate_view {
+	GATE_HAS_ROOM, /* a request can run at once */
+	GATE_IS_BUSY,  /* it would wait, or be refused; others may be changing the root */
+	GATE_IS_IDLE,  /* nothing is mounted, and nothing of it changes */
+};
+enum gate_view gate_look(struct medium *medium);
 /* Whether something may be opened in it, mounted or not: not when it goes or is ejected. */
 bool gate_may_open(struct medium *medium);
 

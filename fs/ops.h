@@ -87,6 +87,14 @@ void root_dispatch(struct request *req);
  * the request if so and returns true.
  */
 bool root_medium_answer(struct request *req, struct medium *m, const struct node_info *node);
+/*
+ * What is known of that directory while it is mounted, for when the gate is full. changed: its
+ * mode, owner or ACL may have been, by a request that is not answered yet. seen: the attributes
+ * that it had after so many changes.
+ */
+void root_medium_changed(struct medium *m);
+unsigned root_medium_changes(struct medium *m);
+void root_medium_seen(struct medium *m, unsigned changes, const struct stat *st);
 /* Whether the kernel may have let a caller in by attributes that were made up. */
 bool root_medium_made_up(struct medium *m);
 /* The attributes of a medium's directory while it is not mounted. */

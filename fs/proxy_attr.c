@@ -17,6 +17,18 @@ static void reply_attr(struct request *req, struct medium *m, const struct node_
 	(void)reply_data(req, &out, sizeof(out));
 }
 
+/* resolve_stat() for a reply: what is seen of a medium's directory is remembered. */
+static int stat_seen(struct medium *m, const struct node_info *node, struct stat *ret_st)
+{
+	bool root = node->flags & NODE_MEDIUM_ROOT;
+	unsigned changes = root ? root_medium_changes(m) : 0;
+	int r = resolve_stat(m, node, ret_st);
+
+	if (r == 0 && root)
+		root_medium_seen(m, changes, ret_st);
+	return r;
+}
+
 void op_getattr(struct request *req, struct medium *m, const struct node_info *node)
 {
 	struct node_info now = *node;
@@ -24,7 +36,7 @@ void op_getattr(struct request *req, struct medium *m, const struct node_info *n
 	int r;
 
 	mapping_check(req, m, &now);
-	r = resolve_stat(m, &now, &st);
+	r = stat_seen(m, &now, &st);
 	if (r < 0)
 		(void)reply_error(req, r);
 	else
@@ -63,7 +75,7 @@ void op_statx(struct request *req, struct medium *m, const struct node_info *nod
 	struct wire_statx_out out = {0};
 	struct fuse_attr attr;
 	struct stat st;
-	int r = in ? resolve_stat(m, node, &st) : -EINVAL;
+	int r = in ? stat_seen(m, node, &st) : -EINVAL;
 
 	if (r < 0) {
 		(void)reply_error(req, r);
@@ -314,6 +326,8 @@ void op_setattr(struct request *req, struct medium *m, const struct node_info *n
 	if (r == 0) {
 		medium_written(m);
 		r = set_all(req, m, node, &p, in);
+		if (node->flags & NODE_MEDIUM_ROOT)
+			root_medium_changed(m);
 	} else if (r == -ESTALE) {
 		r = set_remembered(m, node, in);
 	}

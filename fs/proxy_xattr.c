@@ -189,6 +189,8 @@ void op_setxattr(struct request *req, struct medium *m, const struct node_info *
 			r = -errno;
 		if (r == -EEXIST && request_resent(req)) /* it was made before */
 			r = 0;
+		if (node->flags & NODE_MEDIUM_ROOT)
+			root_medium_changed(m);
 	}
 	(void)reply_error(req, r);
 }
@@ -225,6 +227,8 @@ void op_removexattr(struct request *req, struct medium *m, const struct node_inf
 			r = 0;
 		if (is_capability(name))
 			r = capability_removed(req, m, node, r);
+		if (node->flags & NODE_MEDIUM_ROOT)
+			root_medium_changed(m);
 	}
 	(void)reply_error(req, r);
 }

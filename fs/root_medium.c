@@ -51,6 +51,38 @@ void medium_remember_root(struct medium *m, int root_fd)
 	pthread_mutex_unlock(&m->lock);
 }
 
+unsigned root_medium_changes(struct medium *m)
+{
+	unsigned changes;
+
+	pthread_mutex_lock(&m->lock);
+	changes = m->root_changes;
+	pthread_mutex_unlock(&m->lock);
+	return changes;
+}
+
+void root_medium_seen(struct medium *m, unsigned changes, const struct stat *st)
+{
+	pthread_mutex_lock(&m->lock);
+	if (changes == m->root_changes)
+		m->root_attr = *st;
+	pthread_mutex_unlock(&m->lock);
+}
+
+void root_medium_changed(struct medium *m)
+{
+	struct stat st;
+	unsigned changes;
+
+	pthread_mutex_lock(&m->lock);
+	changes = ++m->root_changes;
+	for (int i = 0; i < ROOT_ACLS; i++)
+		m->root_acls[i].size = ROOT_ACL_UNKNOWN;
+	pthread_mutex_unlock(&m->lock);
+	if (fstat(m->root_fd, &st) == 0)
+		root_medium_seen(m, changes, &st);
+}
+
 void root_medium_attr(struct medium *m, struct fuse_attr *ret_attr, bool *ret_known)
 {
 	const struct node_info node = {.flags = NODE_MEDIUM_ROOT};
@@ -119,25 +151,26 @@ bool root_medium_xattr(struct request *req, struct medium *m, const char *name, 
 	return found;
 }
 
-static void answer_getattr(struct request *req, struct medium *m)
+/* The kernel is not to keep what somebody may be changing. */
+static void answer_getattr(struct request *req, struct medium *m, bool idle)
 {
 	struct fuse_attr_out out = {0};
 	bool known;
 
 	root_medium_attr(m, &out.attr, &known);
-	if (known)
+	if (known && idle)
 		out.attr_valid = WIRE_FOREVER_S;
 	(void)reply_data(req, &out, sizeof(out));
 }
 
-static void answer_statx(struct request *req, struct medium *m)
+static void answer_statx(struct request *req, struct medium *m, bool idle)
 {
 	struct wire_statx_out out = {0};
 	struct fuse_attr attr;
 	bool known;
 
 	root_medium_attr(m, &attr, &known);
-	if (known)
+	if (known && idle)
 		out.attr_valid = WIRE_FOREVER_S;
 	attr_to_statx(&attr, &out.stat);
 	(void)reply_data(req, &out, sizeof(out));
@@ -201,8 +234,11 @@ static bool answer_acl(struct request *req, struct medium *m, int which, uint32_
 	return true;
 }
 
-/* `ls -l` asks for ACLs and labels: nobody mounts a disk for that. Others' names do. */
-static bool answer_getxattr(struct request *req, struct medium *m)
+/*
+ * `ls -l` asks for ACLs and labels: nobody mounts a disk for that. Others' names do. Of a medium
+ * that is mounted and busy only what is known is told.
+ */
+static bool answer_getxattr(struct request *req, struct medium *m, bool idle)
 {
 	const struct fuse_getxattr_in *in = REQUEST_BODY(req, struct fuse_getxattr_in);
 	const char *name = in ? request_text(req, sizeof(*in)) : NULL;
@@ -212,7 +248,7 @@ static bool answer_getxattr(struct request *req, struct medium *m)
 	for (int i = 0; i < ROOT_ACLS; i++)
 		if (streq(name, acl_names[i]))
 			return answer_acl(req, m, i, in->size);
-	if (strncmp(name, "system.", 7) != 0 && strncmp(name, "security.", 9) != 0)
+	if (!idle || (strncmp(name, "system.", 7) != 0 && strncmp(name, "security.", 9) != 0))
 		return false;
 	(void)reply_error(req, -ENODATA);
 	return true;
@@ -309,27 +345,33 @@ static bool is_passive(uint32_t opcode)
 
 bool root_medium_answer(struct request *req, struct medium *m, const struct node_info *node)
 {
+	enum gate_view view;
+	bool idle;
+
 	if (answer_virtual(req, m))
 		return true;
 	req->passive = is_passive(req->head->opcode);
-	if (gate_is_open(m))
+	view = gate_look(m);
+	if (view == GATE_HAS_ROOM)
 		return false;
+	idle = view == GATE_IS_IDLE;
 	switch (req->head->opcode) {
 	case FUSE_GETATTR:
-		answer_getattr(req, m);
+		answer_getattr(req, m, idle);
 		return true;
 	case WIRE_STATX:
-		answer_statx(req, m);
+		answer_statx(req, m, idle);
 		return true;
 	case FUSE_STATFS:
 		return answer_statfs(req, m);
 	case FUSE_OPENDIR:
 		return gate_may_open(m) && answer_opendir(req, m, node);
 	case FUSE_GETXATTR:
-		return answer_getxattr(req, m);
+		return answer_getxattr(req, m, idle);
 	case FUSE_LISTXATTR:
-		answer_listxattr(req);
-		return true;
+		if (idle)
+			answer_listxattr(req);
+		return idle;
 	default:
 		return false;
 	}

@@ -183,9 +183,13 @@ def test_errors_reach_the_caller(pair):
     bad.work()
 
 
+def hanging(pid):
+    """How many threads of the process wait for a device, and cannot be ended."""
+    return sum(processes.waits(pid, task) for task in os.listdir(f"/proc/{pid}/task"))
+
+
 def hangs(pid):
-    """Whether a thread of the process waits for a device, and cannot be ended."""
-    return any(processes.waits(pid, task) for task in os.listdir(f"/proc/{pid}/task"))
+    return hanging(pid) > 0
 
 
 def test_killed_while_a_disk_hangs(pair):
@@ -237,6 +241,9 @@ class Stuck:
             thread.join(30)
         assert self.waiting() == 0
 
+
+MEDIUM_THREADS = 16
+"""Requests of one disk that run at a time: LIMIT_MEDIUM_THREADS."""
 
 THREADS_MAX = 60
 """Of a server with one dead disk: those that wait for it, and those that read requests."""
@@ -385,3 +392,35 @@ def test_eject_of_a_dead_disk(pair):
         good.plug()
         until("it is back", lambda: "GOOD" in view.names())
         write_files(view.path("GOOD"))
+
+
+def test_directory_of_a_busy_disk(pair):
+    """`ls` of the list does not wait for a disk as many of whose calls wait as may run at a time, and
+    what it is told of the disk's directory is true."""
+    view, bad, _ = pair
+    root = view.path("STUCK")
+    os.chmod(root, 0o700)
+    os.setxattr(root, "user.foo", b"1")
+    before = os.stat(root).st_mtime_ns
+    files = [os.open(os.path.join(root, f"f{number}"), os.O_WRONLY | os.O_CREAT)
+             for number in range(MEDIUM_THREADS + 4)]
+    for file in files:
+        os.write(file, os.urandom(8192))
+    stuck = Stuck()
+    found = []
+    bad.stall()
+    try:
+        for file in files:
+            stuck.start(os.fsync, file)
+        until("no more may run", lambda: hanging(view.server_pid()) >= MEDIUM_THREADS)
+        assert took(lambda: found.append(os.stat(root).st_mode & 0o777)) < 3
+        assert found == [0o700]
+        stuck.start(lambda: found.append(os.listxattr(root)))
+    finally:
+        bad.work()
+        stuck.end()
+        for file in files:
+            os.close(file)
+    assert found[1] == ["user.foo"]
+    after = os.stat(root)
+    assert after.st_mode & 0o777 == 0o700 and after.st_mtime_ns > before
