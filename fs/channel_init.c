@@ -4,10 +4,17 @@
 #include "base/limits.h"
 #include "base/log.h"
 
+enum saved_stage {
+	SAVED_NONE,
+	SAVED_ASKED, /* it is being answered: the kernel may or may not have the answer */
+	SAVED_ANSWERED,
+};
+
 /* The saved INIT, in memory that outlives the server. */
 struct saved_init {
-	uint32_t valid;
+	uint32_t stage;
 	uint32_t passthrough;
+	uint64_t unique;
 	struct fuse_init_in in;
 };
 
@@ -95,6 +102,11 @@ static int init_receive(struct channel *channel, struct fuse_init_in *in, uint64
 	return 0;
 }
 
+static void saved_set(struct saved_init *keep, enum saved_stage stage)
+{
+	__atomic_store_n(&keep->stage, (uint32_t)stage, __ATOMIC_RELEASE);
+}
+
 int channel_init(struct channel *channel, void *saved, size_t saved_size, bool want_passthrough)
 {
 	struct saved_init *keep = saved;
@@ -104,20 +116,27 @@ int channel_init(struct channel *channel, void *saved, size_t saved_size, bool w
 
 	if (saved_size < sizeof(*keep))
 		return -EINVAL;
-	if (keep->valid) {
-		agree(channel, &keep->in, keep->passthrough);
+	if (keep->stage != SAVED_NONE) {
 		channel->restarted = true;
-		return 0;
+		agree(channel, &keep->in, keep->passthrough);
+		r = keep->stage == SAVED_ASKED ? answer(channel, keep->unique, &keep->in) : 0;
+		if (r == 0 || r == -ECANCELED) /* it had the answer */
+			saved_set(keep, SAVED_ANSWERED);
+		return r == -ECANCELED ? 0 : r;
 	}
+	/* one that an earlier server read; there is none otherwise, and old kernels refuse */
+	(void)channel_notify_resend(channel);
 	r = init_receive(channel, &in, &unique);
 	if (r < 0)
 		return r;
 	agree(channel, &in, want_passthrough);
 	keep->in = in;
 	keep->passthrough = want_passthrough;
+	keep->unique = unique;
+	saved_set(keep, SAVED_ASKED);
 	r = answer(channel, unique, &in);
 	if (r == 0)
-		__atomic_store_n(&keep->valid, 1, __ATOMIC_RELEASE);
+		saved_set(keep, SAVED_ANSWERED);
 	log_debug("FUSE protocol 7.%u, passthrough %s", in.minor,
 		  channel->features.passthrough ? "yes" : "no");
 	return r;
