@@ -22,6 +22,7 @@ static void gate_drained(struct medium *m)
 	uint32_t id = m->facts.id;
 	bool waits;
 
+	m->frozen = false;
 	pthread_mutex_unlock(&m->lock);
 	dirs_drop_medium(&m->view->dirs, m);
 	files_drop_deleted(&m->view->files, m->slot);
@@ -47,11 +48,18 @@ static void gate_drained(struct medium *m)
 		m->view->events.want_mount(id, m->view->events.data);
 }
 
+/* Under the lock. What ends something runs without a root, too. */
+static bool is_ending(const struct medium *m)
+{
+	if (m->root_fd < 0)
+		return m->frozen;
+	return m->state == GATE_DRAINING || m->state == GATE_EJECTING || m->state == GATE_FENCED;
+}
+
 void gate_settle(struct medium *m)
 {
 	pthread_mutex_lock(&m->lock);
-	if (m->running_count == 0 && m->root_fd >= 0 &&
-	    (m->state == GATE_DRAINING || m->state == GATE_EJECTING || m->state == GATE_FENCED))
+	if (m->running_count == 0 && is_ending(m))
 		gate_drained(m); /* unlocks */
 	else
 		pthread_mutex_unlock(&m->lock);
@@ -264,7 +272,8 @@ void view_medium_remove(struct view *view, uint32_t id, int err)
 	pthread_mutex_lock(&m->lock);
 	m->state = GATE_FENCED;
 	m->fence_err = err;
-	if (m->running_count > 0)
+	m->frozen = m->running_count > 0;
+	if (m->frozen)
 		nodes_freeze(&m->view->nodes, m->slot); /* gate_drained() thaws them */
 	gate_empty(m, &waiting);
 	n = fence_claim(&m->running, uniques, ARRAY_SIZE(uniques));

@@ -76,6 +76,7 @@ struct medium {
 	struct view_medium facts;
 	enum gate_state state;
 	int fence_err;
+	bool frozen;	     /* by the fence: its nodes, until nothing runs any more */
 	struct list running; /* requests */
 	unsigned running_count;
 	unsigned running_of[GATE_CLASSES];

@@ -1,12 +1,21 @@
-/* The view without a kernel: a socket stands for /dev/fuse. */
+/*
+ * The view without a kernel: a socket stands for /dev/fuse, a directory for a disk.
+ */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <cmocka.h>
 
+#include "fs/ops.h"
 #include "fs/view_internal.h"
+
+#define ID   1
+#define WAIT 20000 /* ms; never as long as that */
 
 /* ---- INIT ---- */
 
@@ -82,10 +91,110 @@ static void init_that_was_not_answered(void **state)
 	close_fd(peer);
 }
 
+/* ---- requests ---- */
+
+struct world {
+	struct view *view;
+	struct medium *medium; /* with a reference */
+	uint64_t root;
+	char path[64];
+	int peer;
+};
+
+static void on_id(uint32_t id, void *data)
+{
+}
+
+static void on_closed(uint32_t id, int err, void *data)
+{
+}
+
+static void on_changed(void *data)
+{
+}
+
+static int setup(void **state)
+{
+	struct view_args args = {
+		.store_fd = store_new_fd(),
+		.previous_fd = -EBADF,
+		.events = {.want_mount = on_id,
+			   .changed = on_changed,
+			   .closed = on_closed,
+			   .fenced = on_id},
+	};
+	const struct view_medium facts = {.id = ID, .name = "one", .visible = true};
+	struct world *w = calloc(1, sizeof(*w));
+	struct view_features features;
+	struct fuse_entry_out entry;
+
+	assert_non_null(w);
+	args.fuse_fd = kernel_open(&w->peer);
+	kernel_sends(w->peer, FUSE_INIT);
+	assert_int_equal(view_new(&args, &w->view, &features), 0);
+	(void)kernel_gets(w->peer);
+	w->view->workers.reading = 1; /* nobody need come to read */
+	assert_int_equal(view_medium_add(w->view, &facts), 0);
+	w->medium = medium_by_id(w->view, ID);
+	assert_int_equal(root_medium_entry(w->view, w->medium, false, &entry), 0);
+	w->root = entry.nodeid;
+	(void)snprintf(w->path, sizeof(w->path), "/tmp/test-view-XXXXXX");
+	assert_non_null(mkdtemp(w->path));
+	*state = w;
+	return 0;
+}
+
+/* The process ends: what the view has is not taken apart. */
+static int teardown(void **state)
+{
+	struct world *w = *state;
+	char file[96];
+
+	(void)snprintf(file, sizeof(file), "%s/file", w->path);
+	(void)unlink(file);
+	(void)snprintf(file, sizeof(file), "%s/link", w->path);
+	(void)unlink(file);
+	(void)rmdir(w->path);
+	medium_put(w->medium);
+	close_fd(w->peer);
+	free(w);
+	return 0;
+}
+
+static bool is_frozen(struct world *w)
+{
+	bool frozen;
+
+	pthread_mutex_lock(&w->view->nodes.lock);
+	frozen = w->view->nodes.frozen[w->medium->slot];
+	pthread_mutex_unlock(&w->view->nodes.lock);
+	return frozen;
+}
+
+/* What ends something runs while nothing is mounted, too. */
+static void removed_while_something_ends(void **state)
+{
+	struct world *w = *state;
+	const struct fuse_in_header head = {.len = sizeof(head), .opcode = FUSE_RELEASE};
+	struct request req = {.view = w->view, .head = &head, .answered = true};
+
+	list_init(&req.link);
+	assert_int_equal(gate_enter(w->medium, &req, false), GATE_GO);
+	view_medium_remove(w->view, ID, -ENODEV);
+	assert_true(is_frozen(w));
+	/* the thread that conceals it has ended */
+	for (int i = 0; i < WAIT && atomic_load(&w->medium->refs) > 2; i++)
+		(void)usleep(1000);
+	assert_true(is_frozen(w));
+	assert_null(gate_leave(w->medium, &req));
+	assert_false(is_frozen(w));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(init_that_was_not_answered),
+		cmocka_unit_test_setup_teardown(removed_while_something_ends, setup, teardown),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);
