@@ -218,7 +218,7 @@ int setid_kill(struct request *req, const struct stat *st, int fd, const char *n
 {
 	uint32_t drop = S_ISUID;
 
-	if (S_ISDIR(st->st_mode) || !(st->st_mode & (S_ISUID | S_ISGID)))
+	if (S_ISDIR(st->st_mode) || S_ISLNK(st->st_mode) || !(st->st_mode & (S_ISUID | S_ISGID)))
 		return 0;
 	/* without group execution it is kept for members of the group */
 	if (st->st_mode & S_IXGRP || (req->head->uid != 0 && !access_in_group(req, st->st_gid)))
@@ -275,6 +275,9 @@ static int set_all(struct request *req, struct medium *m, const struct node_info
 {
 	int r = 0;
 
+	/* fchmodat() and truncate() would follow it; Linux before 6.6 asks for such a mode */
+	if (S_ISLNK(node->type) && in->valid & (FATTR_MODE | FATTR_SIZE))
+		return -EOPNOTSUPP;
 	if (in->valid & FATTR_SIZE)
 		r = set_size(req, m, node, p, in);
 	/* the kernel has stripped what this caller may not set: keep the rest */

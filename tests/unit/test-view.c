@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <cmocka.h>
 
 #include "fs/ops.h"
@@ -161,6 +162,70 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* Sends a request and takes the answer. Returns its error. */
+static int ask(struct world *w, uint32_t opcode, uint64_t nodeid, const void *body, size_t size,
+	       void *ret_body, size_t ret_size)
+{
+	struct {
+		struct fuse_in_header head;
+		char body[256];
+	} in = {.head = {.len = (uint32_t)(sizeof(in.head) + size),
+			 .opcode = opcode,
+			 .unique = UNIQUE,
+			 .nodeid = nodeid,
+			 .uid = getuid(),
+			 .gid = getgid()}};
+	struct {
+		struct fuse_out_header head;
+		char body[4096];
+	} out;
+	ssize_t n;
+
+	memcpy(in.body, body, size);
+	view_dispatch(w->view, (const char *)&in, in.head.len);
+	n = recv(w->peer, &out, sizeof(out), MSG_DONTWAIT);
+	assert_true(n >= (ssize_t)sizeof(out.head));
+	assert_int_equal(out.head.unique, UNIQUE);
+	if (out.head.error == 0 && ret_size) {
+		assert_true(n >= (ssize_t)(sizeof(out.head) + ret_size));
+		memcpy(ret_body, out.body, ret_size);
+	}
+	return out.head.error;
+}
+
+static mode_t mode_of(const struct world *w, const char *name)
+{
+	char path[96];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", w->path, name);
+	assert_int_equal(lstat(path, &st), 0);
+	return st.st_mode & 07777;
+}
+
+/* A kernel before Linux 6.6 asks for it: chmod() of /proc/self/fd/N, an O_PATH fd of the link. */
+static void mode_of_a_link(void **state)
+{
+	struct world *w = *state;
+	const struct fuse_setattr_in in = {.valid = FATTR_MODE, .mode = 0777};
+	struct fuse_entry_out entry;
+	struct fuse_attr_out attr;
+	int dir = open(w->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(dir, "file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	close_fd(fd);
+	assert_int_equal(symlinkat("file", dir, "link"), 0);
+	view_medium_root(w->view, ID, dir, 0);
+	assert_int_equal(ask(w, FUSE_LOOKUP, w->root, "link", 5, &entry, sizeof(entry)), 0);
+	assert_int_equal(ask(w, FUSE_SETATTR, entry.nodeid, &in, sizeof(in), NULL, 0), -EOPNOTSUPP);
+	assert_int_equal(mode_of(w, "file"), 0600);
+	assert_int_equal(ask(w, FUSE_LOOKUP, w->root, "file", 5, &entry, sizeof(entry)), 0);
+	assert_int_equal(ask(w, FUSE_SETATTR, entry.nodeid, &in, sizeof(in), &attr, sizeof(attr)),
+			 0);
+	assert_int_equal(mode_of(w, "file"), 0777);
+}
+
 static bool is_frozen(struct world *w)
 {
 	bool frozen;
@@ -194,6 +259,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(init_that_was_not_answered),
+		cmocka_unit_test_setup_teardown(mode_of_a_link, setup, teardown),
 		cmocka_unit_test_setup_teardown(removed_while_something_ends, setup, teardown),
 	};
 
