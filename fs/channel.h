@@ -75,11 +75,12 @@ int channel_backing_open(struct channel *channel, int fd);
 void channel_backing_close(struct channel *channel, int backing_id);
 
 /*
- * Notifications. No lock may be held and no request of the same inode may wait for the caller:
- * the kernel may take the inode's locks (fs/fuse/inode.c).
- * attributes: drops cached attributes of a node. data: also the page cache of the range, writing
- * dirty pages to us first. entry: a name in a directory, whose lock the kernel takes. resend: asks
- * for all requests that were read but not answered.
+ * Notifications. No lock may be held. attributes: drops cached attributes of a node; takes no lock
+ * of the kernel. data: also the page cache of the range, writing dirty pages to us first: whoever
+ * reads or writes the file holds its pages locked until he has his answer. entry: a name in a
+ * directory, whose lock is held by everybody who waits for an answer about a name in it. Both never
+ * behind the gate, all of which could be waiting so, and never by a thread that others need for
+ * their answers. resend: asks for all requests that were read but not answered.
  */
 int channel_notify_attributes(struct channel *channel, uint64_t nodeid);
 int channel_notify_data(struct channel *channel, uint64_t nodeid, off_t offset, off_t size);

@@ -146,6 +146,7 @@ static struct medium *medium_new(struct view *view, const struct view_medium *fa
 	list_init(&m->running);
 	list_init(&m->waiting);
 	list_init(&m->ending);
+	list_init(&m->expiring);
 	(void)pthread_mutex_init(&m->lock, NULL);
 	(void)pthread_cond_init(&m->renamed, NULL);
 	atomic_init(&m->names_begun, 1); /* by an earlier server, maybe: not yet written out */

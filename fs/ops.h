@@ -51,6 +51,13 @@ void op_tmpfile(struct request *req, struct medium *m, const struct node_info *n
  */
 int file_reply(struct request *req, struct file *file, const void *out, size_t size);
 void op_release(struct request *req, struct medium *m, const struct node_info *node);
+/*
+ * expire.c: answers an OPEN after the kernel has been told to look the file's names up again, since
+ * its mode is another now: later, from a thread that is not behind the gate. Takes over the
+ * reference of file. Returns 0, or -errno when the caller has to answer.
+ */
+int expire_and_reply(struct request *req, struct medium *m, struct file *file,
+		     const struct wire_open_out *out);
 /* proxy_io.c */
 void op_read(struct request *req, struct medium *m, const struct node_info *node);
 void op_write(struct request *req, struct medium *m, const struct node_info *node);

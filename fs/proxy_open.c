@@ -78,24 +78,16 @@ static int truncate_readonly(int fd, int flags)
 	return 0;
 }
 
-/*
- * The kernel does not expect another mode of an O_TRUNC (fuse_finish_open), and reads the one that
- * it knows without asking (safe_hardlink_source): it learns the new one when it looks names up.
- */
-static void names_expire(struct medium *m, uint32_t node)
-{
-	char name[LIMIT_NAME + 1];
-	uint32_t parent;
-	uint8_t flags;
-
-	for (unsigned i = 0; nodes_name(&m->view->nodes, node, i, &parent, name) == 0; i++)
-		(void)channel_notify_entry(&m->view->channel,
-					   nodes_id(&m->view->nodes, parent, &flags), name);
-}
+/* How a file was opened. */
+struct opening {
+	int flags;
+	bool stripped; /* of set-id bits, by O_TRUNC */
+};
 
 static int truncate_opened(struct request *req, struct medium *m, int fd,
-			   const struct fuse_open_in *in, int flags)
+			   const struct fuse_open_in *in, struct opening *opening)
 {
+	int flags = opening->flags;
 	bool lose = in->open_flags & FUSE_OPEN_KILL_SUIDGID;
 	int r = setid_creds(req, m, fd, "", lose);
 	struct stat st;
@@ -108,37 +100,36 @@ static int truncate_opened(struct request *req, struct medium *m, int fd,
 		r = ftruncate(fd, 0) < 0 ? -errno : 0;
 	else
 		r = truncate_readonly(fd, flags);
-	if (lose)
-		names_expire(m, (uint32_t)req->head->nodeid);
+	opening->stripped = lose;
 	creds_assume(req, m, true); /* the backing is registered with these: see strip_setid() */
 	return r;
 }
 
 static int open_node(struct request *req, struct medium *m, const struct node_info *node,
-		     const struct fuse_open_in *in, int *ret_flags)
+		     const struct fuse_open_in *in, struct opening *ret_opening)
 {
-	int flags = backing_flags(in->flags);
+	struct opening opening = {.flags = backing_flags(in->flags)};
 	int fd;
 
 	/* the backing is registered with these rights: see strip_setid() */
 	creds_assume(req, m, true);
-	fd = resolve_open(m, node, flags);
+	fd = resolve_open(m, node, opening.flags);
 	if (fd == -EPERM && in->flags & O_APPEND) {
-		flags |= O_APPEND;
-		fd = resolve_open(m, node, flags);
+		opening.flags |= O_APPEND;
+		fd = resolve_open(m, node, opening.flags);
 	}
 	/* it was a question whether the filesystem can: file_direct_fd() has an fd for it */
-	if (fd >= 0 && flags & O_DIRECT)
-		(void)fcntl(fd, F_SETFL, flags & ~O_DIRECT);
+	if (fd >= 0 && opening.flags & O_DIRECT)
+		(void)fcntl(fd, F_SETFL, opening.flags & ~O_DIRECT);
 	if (fd >= 0 && in->flags & O_TRUNC) {
-		int r = truncate_opened(req, m, fd, in, flags);
+		int r = truncate_opened(req, m, fd, in, &opening);
 
 		if (r < 0) {
 			close_fd(fd);
 			return r;
 		}
 	}
-	*ret_flags = flags;
+	*ret_opening = opening;
 	return fd;
 }
 
@@ -157,20 +148,22 @@ int file_reply(struct request *req, struct file *f, const void *out, size_t size
 void op_open(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_open_in *in = REQUEST_BODY(req, struct fuse_open_in);
+	struct opening opening = {0};
 	struct wire_open_out out;
 	struct file *f;
-	int flags = 0;
 	int r;
 
 	r = in ? files_room(&m->view->files, false) : -EINVAL;
 	if (r == 0)
-		r = open_node(req, m, node, in, &flags);
+		r = open_node(req, m, node, in, &opening);
 	if (r >= 0)
-		r = file_register(req, m, req->head->nodeid, r, flags, &out, &f);
+		r = file_register(req, m, req->head->nodeid, r, opening.flags, &out, &f);
 	if (r < 0) {
 		(void)reply_error(req, r);
 		return;
 	}
+	if (opening.stripped && expire_and_reply(req, m, f, &out) == 0)
+		return;
 	file_reply(req, f, &out, sizeof(out));
 	file_put(&m->view->files, f);
 }

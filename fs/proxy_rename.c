@@ -47,7 +47,11 @@ static bool dir_moves(struct medium *m, const struct renaming *rn, const struct 
 	return S_ISDIR(node.type) || (v->known && S_ISDIR(v->st.st_mode));
 }
 
-/* A listing that the kernel keeps of a directory has its old parent's number at "..". */
+/*
+ * A listing that the kernel keeps of a directory has its old parent's number at "..". Its pages are
+ * locked only by who reads the directory, and nobody does while the kernel holds its lock for the
+ * rename (vfs_rename() in fs/namei.c): so this may be done behind the gate.
+ */
 static void listing_drop(struct medium *m, const struct node_info *dir, const char *name)
 {
 	struct node_info node;
