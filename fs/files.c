@@ -447,20 +447,42 @@ void files_return(struct files *files, struct file_loan *loan)
 	loan->fd = -EBADF;
 }
 
-bool files_node_written(struct files *files, uint32_t node)
+static bool is_writer(const struct file *f)
+{
+	return f->writer;
+}
+
+/* A shared mapping that can be written to takes both. */
+static bool is_mappable(const struct file *f)
+{
+	return !f->directory && (f->flags & O_ACCMODE) == O_RDWR;
+}
+
+/* Whether the node has a file of this kind. */
+static bool node_has(struct files *files, uint32_t node, bool (*is)(const struct file *f))
 {
 	struct open_node *n;
-	bool written = false;
+	bool found = false;
 
 	pthread_mutex_lock(&files->lock);
 	n = open_node_find(files, node);
 	if (n) {
 		list_for_each (it, &n->files) {
-			written = written || CONTAINER_OF(it, struct file, link)->writer;
+			found = found || is(CONTAINER_OF(it, struct file, link));
 		}
 	}
 	pthread_mutex_unlock(&files->lock);
-	return written;
+	return found;
+}
+
+bool files_node_written(struct files *files, uint32_t node)
+{
+	return node_has(files, node, is_writer);
+}
+
+bool files_node_mappable(struct files *files, uint32_t node)
+{
+	return node_has(files, node, is_mappable);
 }
 
 #define ABANDON_BATCH 64

@@ -141,6 +141,8 @@ void files_return(struct files *files, struct file_loan *loan);
 
 /* Whether the node has a file that is open for writing. */
 bool files_node_written(struct files *files, uint32_t node);
+/* Whether it has one that is open for reading and writing, so that it may be changed by a mapping. */
+bool files_node_mappable(struct files *files, uint32_t node);
 
 /*
  * The node's last name is gone. fd: O_PATH, taken over, or -EBADF; st: its attributes, changed by

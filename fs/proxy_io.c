@@ -235,28 +235,45 @@ void op_fallocate(struct request *req, struct medium *m, const struct node_info 
 	(void)reply_error(req, r);
 }
 
+/*
+ * Pages of a mapping that the kernel has not written back yet look like a hole here. It cannot be
+ * asked for them: whoever reads the file holds its pages locked until he has his answer. So a file
+ * that somebody could have mapped for writing, other than by passthrough, has no holes, as on a
+ * filesystem that knows of none (generic_file_llseek_size() in fs/read_write.c).
+ */
+static off_t seek_data(struct request *req, const struct file *f, const struct fuse_lseek_in *in)
+{
+	off_t offset = (off_t)in->offset;
+	struct stat st;
+
+	if (f->backing_id || !files_node_mappable(&req->view->files, f->node) ||
+	    (in->whence != SEEK_DATA && in->whence != SEEK_HOLE)) {
+		offset = lseek(f->fd, offset, (int)in->whence);
+		return offset < 0 ? -errno : offset;
+	}
+	if (fstat(f->fd, &st) < 0)
+		return -errno;
+	if (offset < 0 || offset >= st.st_size)
+		return -ENXIO;
+	return in->whence == SEEK_DATA ? offset : st.st_size;
+}
+
 void op_lseek(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_lseek_in *in = REQUEST_BODY(req, struct fuse_lseek_in);
 	struct fuse_lseek_out out = {0};
 	struct file *f;
-	off_t at;
-	int r = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
+	off_t at = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
 
-	if (r < 0) {
-		(void)reply_error(req, r);
-		return;
+	if (at == 0) {
+		at = seek_data(req, f, in);
+		file_put(&req->view->files, f);
 	}
-	/* pages of a mapping that are not written back yet would look like a hole */
-	if (!m->view->channel.features.passthrough)
-		(void)channel_notify_data(&m->view->channel, req->head->nodeid, 0, 0);
-	at = lseek(f->fd, (off_t)in->offset, (int)in->whence);
 	out.offset = (uint64_t)at;
 	if (at < 0)
-		(void)reply_error(req, -errno);
+		(void)reply_error(req, (int)at);
 	else
 		(void)reply_data(req, &out, sizeof(out));
-	file_put(&req->view->files, f);
 }
 
 /* The request does not say how the file is used now: as it was opened, then. */

@@ -37,6 +37,20 @@ def create(number):
 at_once([(truncate, 40), (create, 8)])
 """
 
+SEEK = WORK + r"""
+files = [os.open(f"f{number}", os.O_RDWR | os.O_CREAT) for number in range(48)]
+for file in files:
+    os.write(file, bytes(1 << 20))
+    os.fsync(file)
+def seek(number):
+    os.lseek(files[number], 0, os.SEEK_DATA)
+def read(number):
+    os.posix_fadvise(files[number], 0, 0, os.POSIX_FADV_DONTNEED)
+    os.pread(files[number], 1 << 20, 0)
+at_once([(seek, len(files)), (read, len(files))])
+"""
+
+
 @pytest.fixture
 def at_work(daemon, loopdev):
     """at_work(program): a user's threads on a disk for some seconds; fails when they do not end. What
@@ -66,3 +80,8 @@ def at_work(daemon, loopdev):
 def test_truncation_of_set_id_files(at_work):
     """Files that lose set-id bits by O_TRUNC, and others that are made in the same directory."""
     at_work(SET_ID)
+
+
+def test_seeks_and_reads(at_work):
+    """SEEK_DATA in files of which others read what is in no cache."""
+    at_work(SEEK)
