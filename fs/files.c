@@ -89,12 +89,13 @@ struct file *file_make(const struct files_add *add)
 
 /*
  * Decides how the file is served. One inode has one backing id at a time, and its opens are all
- * of one kind (fs/fuse/iomode.c). A backing that cannot be registered means "through us".
+ * of one kind (fs/fuse/iomode.c): also after passthrough has been switched off, as long as one from
+ * before is open. A backing that cannot be registered means "through us".
  */
 static void backing_join(struct files *files, struct open_node *n, struct file *f, int fd,
 			 bool passthrough)
 {
-	if (passthrough && n->cached_users == 0) {
+	if (n->backing_users > 0 || (passthrough && n->cached_users == 0)) {
 		if (n->backing_users == 0) {
 			int id = channel_backing_open(files->channel, fd);
 

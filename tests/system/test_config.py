@@ -1,5 +1,6 @@
 """The configuration file, its match sections, and what SIGHUP does."""
 
+import mmap
 import os
 import signal
 import subprocess
@@ -90,6 +91,28 @@ def test_rule_settings(configured, loopdev):
     assert os.getxattr(view.path("OPTIONS"), "user.hotplugfs.options").count(b"commit=7") == 1
     reason = [m["reason"] for m in view.list("--all") if m["device"].endswith(hidden.kname)]
     assert len(reason) == 1 and "hidden" in reason[0]
+
+
+@pytest.mark.data
+def test_passthrough_is_switched_off(configured, loopdev):
+    """What is open goes on as it was, also for who opens it now; what is opened from then on goes
+    through the daemon, which finds what was written through a mapping."""
+    disk = loopdev(label="STICK").plug()
+    view = configured("", disk).wait_for("STICK")
+    old, new = view.path("STICK", "old"), view.path("STICK", "new")
+    with open(old, "w+b", buffering=0) as first:
+        first.write(b"content")
+        view.rewrite("passthrough = no\n")
+        until("it is off", lambda: not view.medium("STICK")["passthrough"])
+        with open(old, "r+b", buffering=0) as second:
+            second.write(b"C")
+            assert os.pread(first.fileno(), 7, 0) == b"Content"
+    with open(new, "w+b") as file:
+        file.truncate(1 << 20)
+        with mmap.mmap(file.fileno(), 0) as mapping:
+            mapping[1 << 19] = 1
+            assert os.lseek(file.fileno(), 0, os.SEEK_DATA) <= 1 << 19
+            assert os.lseek(file.fileno(), 0, os.SEEK_HOLE) > 0
 
 
 def test_option_of_another_filesystem(configured, loopdev):
