@@ -159,14 +159,23 @@ void view_run(struct request *req)
 	}
 }
 
-void view_refuse(struct request *req, int err)
+bool view_may_refuse(const struct request *req)
 {
-	struct medium *m = req->medium;
-
-	while (req) {
-		(void)reply_error(req, err);
-		req = finish(m, req);
+	switch (req->head->opcode) {
+	case FUSE_WRITE:
+	case FUSE_RELEASE:
+	case FUSE_RELEASEDIR:
+	case FUSE_FORGET:
+		return false;
+	default:
+		return true;
 	}
+}
+
+struct request *view_refuse(struct request *req, int err)
+{
+	(void)reply_error(req, err);
+	return finish(req->medium, req);
 }
 
 /*

@@ -141,7 +141,8 @@ void files_return(struct files *files, struct file_loan *loan);
 
 /* Whether the node has a file that is open for writing. */
 bool files_node_written(struct files *files, uint32_t node);
-/* Whether it has one that is open for reading and writing, so that it may be changed by a mapping. */
+/* Whether it has one that is open for reading and writing, so that it may be changed by a mapping.
+ */
 bool files_node_mappable(struct files *files, uint32_t node);
 
 /*

@@ -82,11 +82,11 @@ struct medium {
 	unsigned running_of[GATE_CLASSES];
 	struct list waiting; /* requests, allocated */
 	unsigned waiting_count;
-	struct list ending; /* the same of class GATE_END */
+	struct list ending;   /* the same of class GATE_END */
 	struct list expiring; /* OPENs that have left the gate: expire.c */
-	bool expires;	    /* a thread answers them */
-	int coming_fd;	    /* a root that a thread is to look at, or -EBADF */
-	unsigned repairs;   /* those among both that must run before others: see gate.c */
+	bool expires;	      /* a thread answers them */
+	int coming_fd;	      /* a root that a thread is to look at, or -EBADF */
+	unsigned repairs;     /* those among both that must run before others: see gate.c */
 	uint64_t last_use_ms;
 	struct pace pace;
 	unsigned openers;

@@ -22,6 +22,7 @@ struct request {
 	size_t body_size;
 	struct medium *medium; /* whose gate it has passed, or NULL */
 	struct list link;      /* medium->running or medium->waiting; under the medium's lock */
+	struct request *next;  /* workers->unstarted; under its lock */
 	struct pace_mark pace; /* since it passed the gate */
 	atomic_bool answered;
 	bool allocated; /* a copy that waited in a queue, freed when handled */

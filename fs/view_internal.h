@@ -31,5 +31,9 @@ struct view {
 void view_dispatch(struct view *view, const char *buf, size_t size);
 /* Handles a request that has passed the gate, and all that then follow it there. */
 void view_run(struct request *req);
-/* The same with nothing but errors, when there is no thread for it. */
-void view_refuse(struct request *req, int err);
+/*
+ * When there is no thread for it: answers with an error and returns the next one, which runs then,
+ * or NULL. Not what nobody would hear of, a close or a write of pages: view_may_refuse().
+ */
+struct request *view_refuse(struct request *req, int err);
+bool view_may_refuse(const struct request *req);

@@ -250,6 +250,21 @@ static void *reader(void *data)
 	return NULL;
 }
 
+static void no_thread_for(struct request *req)
+{
+	struct workers *w = &req->view->workers;
+
+	while (req && view_may_refuse(req))
+		req = view_refuse(req, -EAGAIN);
+	if (!req)
+		return;
+	pthread_mutex_lock(&w->lock);
+	req->next = w->unstarted;
+	w->unstarted = req;
+	pthread_mutex_unlock(&w->lock);
+	watch_begin(w);
+}
+
 /* Handles what waited at a gate, then goes. */
 static void *runner(void *data)
 {
@@ -258,14 +273,30 @@ static void *runner(void *data)
 	if (creds_thread_start() == 0)
 		view_run(req);
 	else
-		view_refuse(req, -EAGAIN);
+		no_thread_for(req);
 	return NULL;
 }
 
 void workers_run(struct request *req)
 {
 	if (thread_start(runner, req) < 0)
-		view_refuse(req, -EAGAIN);
+		no_thread_for(req);
+}
+
+/* For what no thread could be had before. */
+static void start_again(struct workers *w)
+{
+	struct request *req;
+	struct request *next;
+
+	pthread_mutex_lock(&w->lock);
+	req = w->unstarted;
+	w->unstarted = NULL;
+	pthread_mutex_unlock(&w->lock);
+	for (; req; req = next) {
+		next = req->next;
+		workers_run(req);
+	}
 }
 
 /* What the watcher has seen, tick by tick. */
@@ -315,6 +346,7 @@ static void watch_tick(struct view *view, struct watch *watch)
 	if (watch->still == 1)
 		follow_release(&w->place, atomic_load(&w->reading) == 0 || request_pending(view));
 	watch_load(view, watch);
+	start_again(w);
 }
 
 /* Sleeps until there are requests again. Returns false when there will be no more. */
@@ -325,7 +357,7 @@ static bool watch_sleep(struct workers *w)
 	pthread_mutex_lock(&w->lock);
 	atomic_store(&w->watched, false);
 	/* who took the last reader's place before that counted on us */
-	if (atomic_load(&w->reading) == 0 && !atomic_load(&w->repeating))
+	if ((atomic_load(&w->reading) == 0 && !atomic_load(&w->repeating)) || w->unstarted)
 		atomic_store(&w->watched, true);
 	while (!atomic_load(&w->watched) && !w->stopped)
 		pthread_cond_wait(&w->watch, &w->lock);

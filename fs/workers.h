@@ -34,11 +34,12 @@ struct workers {
 	bool may_follow; /* their clients, from CPU to CPU */
 	struct follow_place place;
 
-	pthread_mutex_t lock; /* for all below, and for going to sleep */
-	pthread_cond_t work;  /* somebody is to read */
-	pthread_cond_t watch; /* watched has become true */
-	unsigned parked;      /* threads that wait for work */
-	bool starting;	      /* one has been started and does not read yet */
+	pthread_mutex_t lock;	   /* for all below, and for going to sleep */
+	pthread_cond_t work;	   /* somebody is to read */
+	pthread_cond_t watch;	   /* watched has become true */
+	unsigned parked;	   /* threads that wait for work */
+	struct request *unstarted; /* for which there was no thread; the watcher tries again */
+	bool starting;		   /* one has been started and does not read yet */
 	bool stopped;
 	void (*done)(int err, void *data);
 	void *done_data;
@@ -50,5 +51,8 @@ void workers_init(struct workers *workers);
 /* Makes sure that somebody reads while the caller waits for a device. Takes workers->lock. */
 void workers_yield(struct view *view);
 
-/* A thread more for a request that waited at the gate and runs now. */
+/*
+ * A thread more for a request that waited at the gate and runs now. When none can be had it gets an
+ * error, or waits if it must not get lost.
+ */
 void workers_run(struct request *req);

@@ -1,12 +1,15 @@
 /*
- * Memory that runs out on command, for LD_PRELOAD. ALLOCFAIL names a file with a struct control
- * in it, which is shared with whoever commands it: while `one_in` is not zero, one allocation in so
- * many of the process `pid` fails, at places that look random.
+ * Memory and threads that run out on command, for LD_PRELOAD. ALLOCFAIL names a file with a struct
+ * control in it, which is shared with whoever commands it: while `one_in` is not zero, one allocation
+ * in so many of the process `pid` fails, at places that look random; while `threads` is not zero, no
+ * process can start more than so many.
  *
  * __libc_malloc() and its like are the C library's own (glibc, malloc/malloc.c).
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,6 +21,8 @@ struct control {
 	atomic_uint pid;
 	atomic_uint one_in;
 	atomic_uint failed;
+	atomic_uint threads;
+	atomic_uint threads_failed;
 };
 
 void *__libc_malloc(size_t size);
@@ -85,4 +90,29 @@ int posix_memalign(void **ret, size_t alignment, size_t size)
 		return ENOMEM;
 	*ret = memory;
 	return 0;
+}
+
+/* How many this process has started; a child of fork() begins anew. */
+static unsigned threads_started(void)
+{
+	static _Atomic pid_t pid;
+	static atomic_uint started;
+
+	if (atomic_exchange(&pid, getpid()) != getpid())
+		atomic_store(&started, 0);
+	return atomic_fetch_add(&started, 1);
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *data)
+{
+	int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+	unsigned started = threads_started();
+	unsigned threads = control ? atomic_load(&control->threads) : 0;
+
+	if (threads > 0 && started >= threads) {
+		atomic_fetch_add(&control->threads_failed, 1);
+		return EAGAIN;
+	}
+	*(void **)&real = dlsym(RTLD_NEXT, "pthread_create");
+	return real(thread, attr, fn, data);
 }

@@ -2,17 +2,16 @@
 
 import contextlib
 import errno
-import mmap
 import os
 import resource
 import signal
-import struct
 
 import pytest
 
 from harness import processes
 from harness.disks import KERNEL_FILESYSTEMS
 from harness.dying import DyingDisk
+from harness.failing import failing
 from harness.people import as_user, sh
 from harness.wait import until
 
@@ -171,23 +170,6 @@ def fault(request, name):
     return os.path.join(os.path.dirname(request.config.option.hotplugfs), "tests", "fault", name)
 
 
-class AllocFail:
-    """The commands for tests/fault/allocfail.c."""
-
-    def __init__(self, path):
-        self.path = path
-        with open(path, "wb") as file:
-            file.write(bytes(12))
-        with open(path, "r+b") as file:
-            self.map = mmap.mmap(file.fileno(), 12)
-
-    def one_in(self, number, pid):
-        struct.pack_into("II", self.map, 0, pid, number)
-
-    def failed(self):
-        return struct.unpack_from("I", self.map, 8)[0]
-
-
 OPERATIONS = [
     lambda p: os.mkdir(p),
     lambda p: os.listdir(p),
@@ -226,10 +208,9 @@ def attempt(operation, path):
 def test_no_memory(daemon, loopdev, work, request):
     """One allocation in three fails in the server: some calls get ENOMEM, no other error, it goes
     on, and nothing leaks."""
-    library = fault(request, "allocfail.so")
-    control = AllocFail(os.path.join(work, "allocfail"))
+    control, environment = failing(work, request.config.option.hotplugfs)
     disk = loopdev(label="STICK").plug()
-    view = daemon(disk, LD_PRELOAD=library, ALLOCFAIL=control.path).wait_for("STICK")
+    view = daemon(disk, **environment).wait_for("STICK")
     works(view.path("STICK"))
     server = view.server_pid()
     descriptors = descriptors_of(server)

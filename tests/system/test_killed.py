@@ -15,6 +15,7 @@ import time
 import pytest
 
 from harness import kernel, processes
+from harness.failing import failing
 from harness.programs import at_work, serving
 from harness.wait import SLOWNESS, until
 
@@ -319,6 +320,32 @@ def test_killed_after_it_was_pulled(stick):
     disk.plug()
     view.wait_for("STICK")
     assert os.path.isdir(view.path("STICK", "lost+found"))
+
+
+@pytest.mark.slow  # a sanitizer starts threads of its own
+def test_no_threads(daemon, loopdev, work, request):
+    """A close that is sent again to the next server, while that can start no thread for it, is done as
+    soon as there is one: nothing stays open."""
+    control, environment = failing(work, request.config.option.hotplugfs)
+    disk = loopdev(label="STICK").plug()
+    view = daemon(disk, **environment).wait_for("STICK")
+    server = serving(view)
+    file = os.open(view.path("STICK", "file"), os.O_RDWR | os.O_CREAT)
+    control.threads(5)  # with which it starts
+    strace = hold(server, "ioctl")  # which closes the backing, before the file's record goes
+    try:
+        os.close(file)
+        until("the server is closing it", lambda: held(server))
+        os.kill(server, signal.SIGKILL)
+    finally:
+        strace.kill()
+        strace.wait()
+    failed = control.threads_failed()
+    server = serving(view, server)
+    until("there was no thread for it", lambda: control.threads_failed() > failed, 15)
+    control.threads(0)
+    view.eject_soon("STICK")
+    assert view.server_pid() == server
 
 
 KILLS = int(os.environ.get("TEST_KILLS", "15"))
