@@ -22,7 +22,7 @@ struct late_open {
 
 static void names_expire(struct medium *m, uint32_t node)
 {
-	char name[LIMIT_NAME + 1];
+	char name[LIMIT_FILE_NAME + 1];
 	uint32_t parent;
 	uint8_t flags;
 

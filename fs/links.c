@@ -2,8 +2,9 @@
 #include "nodes_internal.h"
 #include "subvolumes.h"
 
-static const size_t link_sizes[] = {32, 48, 96, 272};
-_Static_assert(LINK_HEADER + LIMIT_NAME <= 272, "the longest name fits");
+static const size_t link_sizes[LINK_CLASSES] = {32, 48, 96, 288, 1088};
+_Static_assert(LINK_HEADER + LIMIT_NAME <= 288, "what most filesystems allow fits");
+_Static_assert(LINK_HEADER + LIMIT_FILE_NAME <= 1088, "the longest name fits");
 
 const struct store_layout nodes_layout = {
 	.record_size =
@@ -12,7 +13,8 @@ const struct store_layout nodes_layout = {
 			[STORE_LINKS_SHORT] = 32,
 			[STORE_LINKS_MEDIUM] = 48,
 			[STORE_LINKS_LONG] = 96,
-			[STORE_LINKS_LONGEST] = 272,
+			[STORE_LINKS_LONGER] = 288,
+			[STORE_LINKS_LONGEST] = 1088,
 			[STORE_FILES] = 40,
 			[STORE_SUBVOLUMES] = sizeof(struct subvolume_record),
 		},
@@ -63,7 +65,7 @@ int link_add(struct nodes *nodes, uint32_t index, uint32_t parent, const char *n
 	uint32_t id;
 	int r;
 
-	if (length > LIMIT_NAME)
+	if (length > LIMIT_FILE_NAME)
 		return -ENAMETOOLONG;
 	if (!node_find(nodes, parent))
 		return -ESTALE;
@@ -72,11 +74,11 @@ int link_add(struct nodes *nodes, uint32_t index, uint32_t parent, const char *n
 	r = slab_alloc(&nodes->store->slabs[STORE_LINKS_SHORT + class], &id);
 	if (r < 0)
 		return r;
-	id |= class << 30;
+	id |= class << LINK_CLASS_SHIFT;
 	l = link_at(nodes, id);
 	l->parent = parent;
 	l->node_next = node->links;
-	l->length = (uint8_t)length;
+	l->length = (uint16_t)length;
 	memcpy(l->name, name, length);
 	__atomic_store_n(&l->node_plus_1, index + 1, __ATOMIC_RELEASE);
 	node->links = id;
@@ -102,7 +104,7 @@ void link_drop(struct nodes *nodes, uint32_t id)
 
 	unhook(nodes, node_at(nodes, l->node_plus_1 - 1), id);
 	index_remove(&nodes->by_name, id);
-	slab_free(&nodes->store->slabs[STORE_LINKS_SHORT + (id >> 30)], id & 0x3fffffff);
+	slab_free(link_slab(nodes, id), id & LINK_INDEX_MASK);
 	node_at(nodes, parent)->children--;
 	node_release(nodes, parent);
 }
@@ -213,7 +215,7 @@ int nodes_exchange(struct nodes *nodes, uint32_t parent_a, const char *name_a, u
 }
 
 int nodes_name(struct nodes *nodes, uint32_t index, unsigned number, uint32_t *ret_parent,
-	       char ret_name[LIMIT_NAME + 1])
+	       char ret_name[LIMIT_FILE_NAME + 1])
 {
 	const struct node *node;
 	int r = -ENOENT;

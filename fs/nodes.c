@@ -232,8 +232,7 @@ void node_release(struct nodes *nodes, uint32_t index)
 			parent = l->parent;
 			n->links = l->node_next;
 			index_remove(&nodes->by_name, id);
-			slab_free(&nodes->store->slabs[STORE_LINKS_SHORT + (id >> 30)],
-				  id & 0x3fffffff);
+			slab_free(link_slab(nodes, id), id & LINK_INDEX_MASK);
 			node_at(nodes, parent)->children--;
 		}
 		if (!(n->flags & (NODE_GONE | NODE_BY_NAME)))
@@ -483,7 +482,7 @@ static void link_rebuild(struct nodes *nodes, uint32_t id)
 	struct node *parent = node_find(nodes, l->parent);
 
 	if (!node || !parent) { /* made before its node, or outlived it */
-		slab_free(&nodes->store->slabs[STORE_LINKS_SHORT + (id >> 30)], id & 0x3fffffff);
+		slab_free(link_slab(nodes, id), id & LINK_INDEX_MASK);
 		return;
 	}
 	l->node_next = node->links;
@@ -494,12 +493,12 @@ static void link_rebuild(struct nodes *nodes, uint32_t id)
 
 static void links_rebuild(struct nodes *nodes)
 {
-	for (uint32_t class = 0; class < 4; class ++) {
+	for (uint32_t class = 0; class < LINK_CLASSES; class ++) {
 		struct slab *slab = &nodes->store->slabs[STORE_LINKS_SHORT + class];
 
 		for (uint32_t i = 0; i < slab->chunk_count * slab->per_chunk; i++)
 			if (slab_find(slab, i))
-				link_rebuild(nodes, class << 30 | i);
+				link_rebuild(nodes, class << LINK_CLASS_SHIFT | i);
 	}
 }
 

@@ -151,7 +151,7 @@ int nodes_exchange(struct nodes *nodes, uint32_t parent_a, const char *name_a, u
 
 /* The number-th name of a node (0 = first). Returns 0, or -ENOENT when it has no more. */
 int nodes_name(struct nodes *nodes, uint32_t index, unsigned number, uint32_t *ret_parent,
-	       char ret_name[LIMIT_NAME + 1]);
+	       char ret_name[LIMIT_FILE_NAME + 1]);
 
 struct node_path {
 	char buf[4096];

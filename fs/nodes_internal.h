@@ -24,7 +24,7 @@ struct node_link {
 	uint32_t parent;
 	uint32_t hash_next; /* in by_name */
 	uint32_t node_next; /* other names of the node */
-	uint8_t length;
+	uint16_t length;
 	char name[]; /* not terminated */
 };
 
@@ -42,10 +42,19 @@ static inline struct node *node_find(struct nodes *nodes, uint32_t index)
 	return slab_find(&nodes->store->slabs[STORE_NODES], index);
 }
 
-/* A link's number: its region in the two upper bits. */
+/* A link's number: its place in a region, which the three upper bits tell. */
+#define LINK_CLASSES	 (STORE_LINKS_LONGEST - STORE_LINKS_SHORT + 1)
+#define LINK_CLASS_SHIFT 29
+#define LINK_INDEX_MASK	 ((1U << LINK_CLASS_SHIFT) - 1)
+
+static inline struct slab *link_slab(struct nodes *nodes, uint32_t id)
+{
+	return &nodes->store->slabs[STORE_LINKS_SHORT + (id >> LINK_CLASS_SHIFT)];
+}
+
 static inline struct node_link *link_at(struct nodes *nodes, uint32_t id)
 {
-	return slab_at(&nodes->store->slabs[STORE_LINKS_SHORT + (id >> 30)], id & 0x3fffffff);
+	return slab_at(link_slab(nodes, id), id & LINK_INDEX_MASK);
 }
 
 uint64_t link_hash(uint32_t parent, const char *name, size_t length);

@@ -97,7 +97,7 @@ static void place_path(const struct place *p, char *path, size_t size)
 
 static int set_mode(const struct place *p, uint32_t mode)
 {
-	char path[LIMIT_NAME + 40];
+	char path[LIMIT_FILE_NAME + 40];
 
 	if (*p->name)
 		return fchmodat(p->fd, p->name, mode & 07777, 0) < 0 ? -errno : 0;
@@ -165,7 +165,7 @@ static bool size_restored(struct file *f, uint64_t size)
 static int set_size(struct request *req, struct medium *m, const struct node_info *node,
 		    const struct place *p, const struct fuse_setattr_in *in)
 {
-	char path[LIMIT_NAME + 40];
+	char path[LIMIT_FILE_NAME + 40];
 	struct file *f = NULL;
 	int r;
 
@@ -206,7 +206,7 @@ static int set_times(const struct place *p, const struct fuse_setattr_in *in)
 		time_of(in->valid, FATTR_ATIME_NOW, FATTR_ATIME, in->atime, in->atimensec),
 		time_of(in->valid, FATTR_MTIME_NOW, FATTR_MTIME, in->mtime, in->mtimensec),
 	};
-	char path[LIMIT_NAME + 40];
+	char path[LIMIT_FILE_NAME + 40];
 
 	if (*p->name)
 		return utimensat(p->fd, p->name, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;

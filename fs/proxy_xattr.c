@@ -18,7 +18,7 @@
  */
 struct xattr_place {
 	struct place place;
-	char path[LIMIT_NAME + 40];
+	char path[LIMIT_FILE_NAME + 40];
 	bool follow;
 };
 

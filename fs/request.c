@@ -26,7 +26,7 @@ int request_name(const struct request *req, size_t offset, const char **ret_name
 	*ret_name = "";
 	if (!name || !*name || strchr(name, '/') || streq(name, ".") || streq(name, ".."))
 		return -EINVAL;
-	if (strlen(name) > LIMIT_NAME)
+	if (strlen(name) > LIMIT_FILE_NAME)
 		return -ENAMETOOLONG;
 	*ret_name = name;
 	return 0;

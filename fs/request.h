@@ -36,7 +36,8 @@ const void *request_body(const struct request *req, size_t size);
 /*
  * The name at the given offset of the body: NUL terminated within the request, no '/', not
  * empty, not "." or "..". The kernel promises as much (fs/namei.c); a server must not rely on it.
- * Returns 0, -ENAMETOOLONG for more than 255 bytes, or -EINVAL; the name is "" then.
+ * Returns 0, -ENAMETOOLONG for more than LIMIT_FILE_NAME bytes (the disk may allow less), or
+ * -EINVAL; the name is "" then.
  */
 int request_name(const struct request *req, size_t offset, const char **ret_name);
 

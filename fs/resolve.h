@@ -16,7 +16,7 @@
 /* dirfd and name for fstatat() and its kin; name "" means the fd itself (AT_EMPTY_PATH). */
 struct place {
 	int fd;
-	char name[LIMIT_NAME + 1];
+	char name[LIMIT_FILE_NAME + 1];
 	struct view *view;
 	struct dir *dir;
 	struct file_loan loan;

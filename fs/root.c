@@ -69,6 +69,8 @@ static void root_lookup(struct request *req)
 	const char *name;
 	int r = request_name(req, 0, &name);
 
+	if (r == 0 && strlen(name) > LIMIT_NAME)
+		r = -ENAMETOOLONG;
 	if (r == 0) {
 		/* the announcer removes a name that others do not see any more */
 		m = medium_by_name(req->view, name,

@@ -59,9 +59,10 @@ void *slab_find(const struct slab *slab, uint32_t index);
 
 enum store_region {
 	STORE_NODES,
-	STORE_LINKS_SHORT, /* four sizes of names */
+	STORE_LINKS_SHORT, /* sizes of names */
 	STORE_LINKS_MEDIUM,
 	STORE_LINKS_LONG,
+	STORE_LINKS_LONGER,
 	STORE_LINKS_LONGEST,
 	STORE_FILES,
 	STORE_SUBVOLUMES,

@@ -3,6 +3,7 @@
 
 #define LIMIT_MEDIA	     4096 /* media known at one time */
 #define LIMIT_NAME	     255  /* bytes of a directory name in the view, without the NUL */
+#define LIMIT_FILE_NAME	     1024 /* the same of a file on a disk: 255 UTF-16 units are up to 765 */
 #define LIMIT_LABEL	     256  /* bytes of a decoded label, with the NUL */
 #define LIMIT_UUID	     64	  /* bytes of a filesystem UUID as text, with the NUL */
 #define LIMIT_FSTYPE	     32	  /* bytes of a filesystem type, with the NUL */

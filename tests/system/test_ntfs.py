@@ -79,6 +79,23 @@ def put_file(disk, name, content):
     sh("ntfscp -q $1 $2 $3", disk.image, source, name)
 
 
+def test_long_names(ntfs):
+    """255 characters, three bytes each, as many as NTFS allows; the view's own names have 255 bytes."""
+    view, _ = ntfs()
+    run(view, """
+        name=$(printf '漢%.0s' $(seq 255))
+        echo content >STICK/$name
+        test "$(ls STICK)" = $name
+        mv STICK/$name STICK/_${name#漢}
+        test "$(cat STICK/_${name#漢})" = content
+        rm STICK/_${name#漢}
+        for long in STICK/$name- $name; do
+            ! told=$(LC_ALL=C stat $long 2>&1)
+            test "$told" != "${told%File name too long}"
+        done
+    """)
+
+
 def test_what_programs_do(ntfs):
     """Files, directories, renames, holes, links, attributes; the disk is clean when it is ejected,
     and other programs find there what was written."""

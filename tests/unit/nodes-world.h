@@ -170,7 +170,7 @@ static inline uint32_t *count_children(struct world *w)
 	uint32_t *children = calloc(nodes->chunk_count * nodes->per_chunk + 1, sizeof(*children));
 
 	assert_non_null(children);
-	for (uint32_t class = 0; class < 4; class ++) {
+	for (uint32_t class = 0; class < LINK_CLASSES; class ++) {
 		struct slab *slab = &w->store.slabs[STORE_LINKS_SHORT + class];
 
 		for (uint32_t i = 0; i < slab->chunk_count * slab->per_chunk; i++)

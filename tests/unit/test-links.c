@@ -4,7 +4,7 @@
 static void assert_name(struct world *w, uint64_t id, unsigned number, uint64_t dir,
 			const char *name)
 {
-	char got[LIMIT_NAME + 1];
+	char got[LIMIT_FILE_NAME + 1];
 	uint32_t parent;
 
 	assert_int_equal(nodes_name(&w->nodes, (uint32_t)id, number, &parent, got), 0);
@@ -14,7 +14,7 @@ static void assert_name(struct world *w, uint64_t id, unsigned number, uint64_t 
 
 static unsigned name_count(struct world *w, uint64_t id)
 {
-	char name[LIMIT_NAME + 1];
+	char name[LIMIT_FILE_NAME + 1];
 	uint32_t parent;
 	unsigned n = 0;
 
@@ -65,19 +65,19 @@ static uint32_t remove_name(struct world *w, uint64_t dir, const char *name, boo
 static void names_of_every_length(void **state)
 {
 	struct world *w = *state;
-	uint64_t ids[LIMIT_NAME + 1];
-	char name[LIMIT_NAME + 2];
+	uint64_t ids[LIMIT_FILE_NAME + 1];
+	char name[LIMIT_FILE_NAME + 2];
 	const struct node_key key = key_of(1);
 	uint64_t id;
 
-	for (size_t n = 1; n <= LIMIT_NAME; n++) {
+	for (size_t n = 1; n <= LIMIT_FILE_NAME; n++) {
 		for (size_t i = 0; i < n; i++)
 			name[i] = (char)(1 + (n * 7 + i) % 255);
 		name[n] = '\0';
 		ids[n] = look_file(w, w->root, name, 1000 + n);
 		assert_name(w, ids[n], 0, w->root, name);
 	}
-	for (size_t n = 1; n <= LIMIT_NAME; n++) {
+	for (size_t n = 1; n <= LIMIT_FILE_NAME; n++) {
 		for (size_t i = 0; i < n; i++)
 			name[i] = (char)(1 + (n * 7 + i) % 255);
 		name[n] = '\0';
@@ -86,9 +86,9 @@ static void names_of_every_length(void **state)
 	world_check(w);
 	restart(w);
 	world_check(w);
-	assert_int_equal(at(w, w->root, name), ids[LIMIT_NAME]);
+	assert_int_equal(at(w, w->root, name), ids[LIMIT_FILE_NAME]);
 	memset(name, 'x', sizeof(name) - 1);
-	name[LIMIT_NAME + 1] = '\0';
+	name[LIMIT_FILE_NAME + 1] = '\0';
 	assert_int_equal(nodes_lookup(&w->nodes, (uint32_t)w->root, name, &key, S_IFREG, 0, &id),
 			 -ENAMETOOLONG);
 	world_check(w);
@@ -405,11 +405,11 @@ static void long_paths(void **state)
 	struct world *w = *state;
 	uint64_t dir = w->root;
 	struct node_path path;
-	char name[LIMIT_NAME + 1];
+	char name[LIMIT_FILE_NAME + 1];
 	unsigned pieces = 0;
 
 	for (unsigned depth = 0; depth < 600; depth++) {
-		size_t n = 1 + (depth * 37) % LIMIT_NAME;
+		size_t n = 1 + (depth * 37) % 255;
 
 		memset(name, 'a' + (int)(depth % 26), n);
 		name[n] = '\0';
@@ -435,7 +435,7 @@ static void paths_at_the_border(void **state)
 	uint64_t fits;
 	uint64_t not ;
 	struct node_path path;
-	char name[LIMIT_NAME + 1] = "";
+	char name[LIMIT_FILE_NAME + 1] = "";
 
 	memset(name, 'n', 254); /* with its slash 255: 16 of them are 4080 */
 	for (unsigned i = 0; i < 16; i++)

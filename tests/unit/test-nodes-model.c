@@ -352,7 +352,7 @@ static void do_restart(struct model *m)
 
 static void compare_names(struct model *m, int node)
 {
-	char name[LIMIT_NAME + 1];
+	char name[LIMIT_FILE_NAME + 1];
 	unsigned expected = 0;
 	unsigned n = 0;
 	uint32_t parent;

@@ -243,7 +243,7 @@ static void gone_indexes_are_harmless(void **state)
 	uint64_t dir = look_dir(w, w->root, "d", 10);
 	uint32_t index = (uint32_t)dir;
 	const struct node_key key = key_of(20);
-	char name[LIMIT_NAME + 1];
+	char name[LIMIT_FILE_NAME + 1];
 	struct node_path path;
 	uint32_t parent;
 	uint8_t flags;

@@ -186,15 +186,15 @@ static void odd_names_are_names(void **state)
 static void long_names(void **state)
 {
 	struct world *w = *state;
-	char text[LIMIT_NAME + 46];
+	char text[LIMIT_FILE_NAME + 46];
 	const char *name = NULL;
 
 	memset(text, 'x', sizeof(text));
-	text[LIMIT_NAME] = '\0';
-	assert_int_equal(request_name(body_set(w, text, LIMIT_NAME + 1), 0, &name), 0);
-	assert_int_equal(strlen(name), LIMIT_NAME);
-	text[LIMIT_NAME] = 'x';
-	for (size_t n = LIMIT_NAME + 1; n < sizeof(text); n++) {
+	text[LIMIT_FILE_NAME] = '\0';
+	assert_int_equal(request_name(body_set(w, text, LIMIT_FILE_NAME + 1), 0, &name), 0);
+	assert_int_equal(strlen(name), LIMIT_FILE_NAME);
+	text[LIMIT_FILE_NAME] = 'x';
+	for (size_t n = LIMIT_FILE_NAME + 1; n < sizeof(text); n++) {
 		text[n] = '\0';
 		assert_int_equal(request_name(body_set(w, text, n + 1), 0, &name), -ENAMETOOLONG);
 		assert_string_equal(name, "");
