@@ -179,14 +179,18 @@ static struct file_record *record_of(struct files *files, const struct file *f)
 	return f->released ? NULL : slab_at(files_records(files), (uint32_t)f->handle);
 }
 
-/* Its number is another file's from now on. */
-static int file_take_fd(struct files *files, struct file *f)
+#define FILE_FDS 2
+
+/* Takes them out of a file that the kernel has: their numbers are other files' from now on. */
+static void file_take_fds(struct files *files, struct file *f, int fds[FILE_FDS])
 {
 	struct file_record *rec = record_of(files, f);
 
 	if (rec)
 		rec->fd = -EBADF;
-	return TAKE_FD(f->fd);
+	fds[0] = TAKE_FD(f->fd);
+	files->held -= f->direct_fd >= 0;
+	fds[1] = TAKE_FD(f->direct_fd);
 }
 
 /* Of the descriptors that this process may have. */
@@ -294,16 +298,17 @@ static void file_free(struct files *files, struct file *f)
 
 void file_put(struct files *files, struct file *f)
 {
+	int fds[FILE_FDS] = {-EBADF, -EBADF};
 	bool last;
-	int fd = -EBADF;
 
 	pthread_mutex_lock(&files->lock);
 	last = --f->refs == 0;
-	/* the last one is the kernel's, which does not use the fd */
+	/* the last one is the kernel's, which does not use them */
 	if (!last && f->abandoned && !f->released && f->refs == 1)
-		fd = file_take_fd(files, f);
+		file_take_fds(files, f, fds);
 	pthread_mutex_unlock(&files->lock);
-	close_fd(fd);
+	for (unsigned i = 0; i < FILE_FDS; i++)
+		close_fd(fds[i]);
 	if (last)
 		file_free(files, f);
 }
@@ -488,23 +493,21 @@ bool files_node_mappable(struct files *files, uint32_t node)
 
 #define ABANDON_BATCH 64
 
-/* Takes out fds of the medium that nobody uses. Returns how many; fewer than max: all done. */
+/* Takes out fds of the medium that nobody uses. Returns how many; 0: all done. */
 static unsigned abandon_some(struct files *files, const struct medium *medium, int *fds)
 {
 	unsigned n = 0;
 
-	for (uint32_t i = 0; i < files->table_size && n + 1 < ABANDON_BATCH; i++) {
+	for (uint32_t i = 0; i < files->table_size && n + FILE_FDS <= ABANDON_BATCH; i++) {
 		struct file *f = files->table[i];
 
 		if (!f || f->medium != medium)
 			continue;
 		f->abandoned = true;
-		if (f->refs == 1 && f->fd >= 0)
-			fds[n++] = file_take_fd(files, f);
-		if (f->refs == 1 && f->direct_fd >= 0) {
-			fds[n++] = TAKE_FD(f->direct_fd);
-			files->held--;
-		}
+		if (f->refs > 1 || (f->fd < 0 && f->direct_fd < 0))
+			continue;
+		file_take_fds(files, f, fds + n);
+		n += FILE_FDS;
 	}
 	return n;
 }
@@ -543,7 +546,7 @@ void files_abandon(struct files *files, struct medium *medium)
 		pthread_mutex_unlock(&files->lock);
 		for (unsigned i = 0; i < n; i++)
 			close_fd(fds[i]);
-	} while (n + 1 >= ABANDON_BATCH);
+	} while (n > 0);
 }
 
 int files_init(struct files *files, struct store *store, struct nodes *nodes,

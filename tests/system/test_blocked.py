@@ -27,7 +27,8 @@ def pair(daemon, loopdev, work, request):
         bad.format("ext4", label="STUCK")
         good = loopdev(label="GOOD")
         request.node.can_hang.append([bad])
-        view = daemon(bad, good, options=["--mount-timeout", "3s", "--probe-timeout", "2s"])
+        view = daemon(bad, good, options=["--mount-timeout", "3s", "--probe-timeout", "2s",
+                                          *getattr(request, "param", [])])
         bad.plug()
         good.plug()
         view.wait_for("STUCK", "GOOD")
@@ -95,6 +96,50 @@ def test_stuck_medium_is_removed(pair):
     assert took(lambda: write_files(view.path("GOOD"))) < 5
     stuck.join(15)
     assert not stuck.is_alive()
+
+
+def descriptors(pid, name):
+    """How many of its descriptors are of a file with this name."""
+    found = 0
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found += os.path.basename(os.readlink(f"/proc/{pid}/fd/{number}")) == name
+    return found
+
+
+@pytest.mark.parametrize("pair", [["--no-passthrough"]], indirect=True)
+def test_direct_read_of_a_removed_medium(pair):
+    """A file of which an O_DIRECT read hangs when its disk is pulled is closed when that ends, although
+    the client keeps it: nothing of the server is in the way of the disk's end."""
+    view, bad, _ = pair
+    with open(view.path("STUCK", "victim"), "wb") as file:
+        file.write(os.urandom(1 << 20))
+        os.fsync(file.fileno())
+    client = os.open(view.path("STUCK", "victim"), os.O_RDONLY | os.O_DIRECT)
+    failures = []
+
+    def read():
+        with mmap.mmap(-1, 4096) as memory:
+            try:
+                os.preadv(client, [memory], 0)
+            except OSError as error:
+                failures.append(error.errno)
+
+    bad.stall()
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        until("the server reads", lambda: descriptors(view.server_pid(), "victim") == 2)
+        bad.unplug()
+        view.eject("STUCK", "--force", check=False)
+        reader.join(15)
+        assert failures
+        bad.work()
+        until("it is closed", lambda: descriptors(view.server_pid(), "victim") == 0)
+    finally:
+        bad.work()
+        reader.join(15)
+        os.close(client)
 
 
 def test_mount_that_hangs(pair):
