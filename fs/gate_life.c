@@ -127,6 +127,7 @@ static void root_came(struct medium *m, int root_fd)
 	written = may_be_written(m, &fs);
 	m->by_name = !has_stable_inodes(&fs) && !m->facts.stable_inodes;
 	subvolumes_unmounted(m);
+	m->fstype = (uint32_t)fs.f_type;
 	m->root_dev = st.st_dev;
 	m->root_ino = st.st_ino;
 	m->root_attr = st;

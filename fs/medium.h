@@ -107,7 +107,8 @@ struct medium {
 	int root_fd;
 	dev_t root_dev; /* the real ones */
 	ino_t root_ino;
-	bool by_name; /* no stable inode numbers */
+	bool by_name;	 /* no stable inode numbers */
+	uint32_t fstype; /* statfs.f_type */
 	/* Directories being renamed, and how often one was: a path built meanwhile may be wrong. */
 	atomic_uint renames_running;
 	atomic_uint renames_done;

@@ -2,6 +2,12 @@
 #include "ops.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <sys/ioctl.h>
+
+#define HFS_MAGIC     0x4244
+#define HFSPLUS_MAGIC 0x482b
 
 static int entry_of(struct medium *m, const struct node_info *dir, const char *name,
 		    const struct stat *st, int fd, const char *at_name,
@@ -58,6 +64,28 @@ void entry_reply(struct request *req, struct medium *m, const struct node_info *
 		entry_undo(m, &entry);
 }
 
+/*
+ * Whether a name may come to be there when one is made that is written otherwise. Of the
+ * filesystems that can do so for single directories these are asked.
+ */
+static bool folds_case(const struct medium *m, int dir_fd)
+{
+	int flags = 0;
+
+	switch (m->fstype) {
+	case MSDOS_SUPER_MAGIC:
+	case EXFAT_SUPER_MAGIC:
+	case HFS_MAGIC:
+	case HFSPLUS_MAGIC:
+		return true;
+	case EXT4_SUPER_MAGIC:
+	case F2FS_SUPER_MAGIC:
+		return ioctl(dir_fd, FS_IOC_GETFLAGS, &flags) == 0 && flags & FS_CASEFOLD_FL;
+	default:
+		return false;
+	}
+}
+
 void op_lookup(struct request *req, struct medium *m, const struct node_info *node)
 {
 	struct fuse_entry_out entry = {.entry_valid = WIRE_FOREVER_S};
@@ -71,7 +99,9 @@ void op_lookup(struct request *req, struct medium *m, const struct node_info *no
 	if (r == 0)
 		r = entry_make(m, node, name, p.fd, name, &entry);
 	/* "not there" is worth remembering, too: node id 0 */
-	if (r < 0 && r != -ENOENT)
+	if (r == -ENOENT && !folds_case(m, p.fd))
+		r = 0;
+	if (r < 0)
 		(void)reply_error(req, r);
 	else if (reply_data(req, &entry, sizeof(entry)) < 0)
 		entry_undo(m, &entry);

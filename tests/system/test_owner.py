@@ -150,6 +150,17 @@ def test_read_only_filesystem(daemon, loopdev, work, fstype):
     assert failure.value.errno == errno.EROFS
 
 
+def test_vfat_case(daemon, loopdev):
+    """vfat: a name that was not there is there once one is made that differs in case."""
+    if "vfat" not in kernel.filesystems():
+        pytest.skip("this machine cannot: no vfat in this kernel")
+    disk = loopdev("vfat", label="CAMERA", size=64 << 20).plug()
+    view = daemon(disk).wait_for("CAMERA")
+    assert not os.path.exists(view.path("CAMERA", "NAME"))
+    os.mkdir(view.path("CAMERA", "name"))
+    assert os.path.exists(view.path("CAMERA", "NAME"))
+
+
 def test_vfat(daemon, loopdev):
     """vfat: UTF-8 names, short names shown in mixed case, the chosen owner and modes."""
     if "vfat" not in kernel.filesystems():
