@@ -2,6 +2,7 @@
 #include "ops.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 
 #include "creds.h"
@@ -256,13 +257,20 @@ void op_tmpfile(struct request *req, struct medium *m, const struct node_info *n
 	created_reply(req, m, r, &entry, fd, flags);
 }
 
+/* xfs gives back what it had allocated ahead (xfs_file_release() in fs/xfs/xfs_file.c). */
+static bool close_frees_blocks(const struct medium *m, uint32_t flags)
+{
+	return m && m->fstype == XFS_SUPER_MAGIC && (flags & O_ACCMODE) != O_RDONLY;
+}
+
 void op_release(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_release_in *in = REQUEST_BODY(req, struct fuse_release_in);
 
-	(void)m;
 	(void)node;
 	if (in)
 		files_release(&req->view->files, in->fh);
+	if (in && close_frees_blocks(m, in->flags))
+		(void)channel_notify_attributes(&m->view->channel, req->head->nodeid);
 	(void)reply_error(req, in ? 0 : -EINVAL);
 }

@@ -161,6 +161,19 @@ def test_link_after_a_truncation(same):
         assert same(action) == 0
 
 
+def test_blocks_after_a_close(same):
+    """xfs gives blocks back when a file is closed that it had allocated ahead."""
+    def action(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+        for _ in range(40):
+            os.write(descriptor, bytes(65536))
+            os.fstat(descriptor)
+        os.close(descriptor)
+        until("no more than it needs", lambda: os.stat(path).st_blocks * 512 < 44 * 65536)
+
+    same(action)
+
+
 def test_refused_direct_write(same):
     """An unaligned O_DIRECT write that is refused changes the times only where it does natively."""
     def action(path):
