@@ -126,6 +126,8 @@ static int request_send(struct client *client, struct json_object *request)
 		r = send_all(client->fd, text, strlen(text));
 	if (r == 0)
 		r = send_all(client->fd, "\n", 1);
+	if (r == -EPIPE)
+		r = 0; /* it does not listen: its reason can be read */
 	if (r < 0)
 		error_print(client->command, "cannot ask the daemon: %s", error_text(-r));
 	return r;
