@@ -144,6 +144,7 @@ static void umount_failed(struct broker *b, struct medium *m, const char *why)
 	log_warning("%s %s", QUOTE(m->name), m->reason);
 	visibility_update(b, m);
 	commands_event(b, m, "failed");
+	server_send(b, m, LINK_OPEN, 0, 0, -EBADF);
 	if (m->purpose == MEDIUM_CLOSE_EJECT || m->eject_asked)
 		commands_eject_done(b, m, m->umount_err, m->reason);
 	m->eject_asked = false;

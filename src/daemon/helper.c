@@ -62,6 +62,8 @@ int helper_start(struct loop *loop, int (*fn)(const char *path), const char *pat
 	if (r == 0)
 		r = loop_timer_add(loop, deadline_ms, expired, h, &h->deadline);
 	if (r < 0) {
+		if (h->pid > 0)
+			(void)kill(h->pid, SIGKILL);
 		loop_child_forget(h->child);
 		free(h);
 		return r;

@@ -279,7 +279,8 @@ static void sync_ended(const struct staging_result *result, void *data)
 		medium_set_reason(m, "could not be written: %s", medium_error_text(result->err));
 		log_err("%s: written data could not be put on the disk: %s", QUOTE(m->name),
 			medium_error_text(result->err));
-		m->lost |= result->err != -ETIMEDOUT; /* the kernel does not try those pages again */
+		if (result->err != -ETIMEDOUT) /* the kernel does not try those pages again */
+			m->lost = true;
 	} else {
 		m->unsynced = false;
 	}

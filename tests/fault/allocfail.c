@@ -1,8 +1,8 @@
 /*
  * Memory and threads that run out on command, for LD_PRELOAD. ALLOCFAIL names a file with a struct
- * control in it, which is shared with whoever commands it: while `one_in` is not zero, one allocation
- * in so many of the process `pid` fails, at places that look random; while `threads` is not zero, no
- * process can start more than so many.
+ * control in it, which is shared with whoever commands it: while `one_in` is not zero, one
+ * allocation in so many of the process `pid` fails, at places that look random; while `threads` is
+ * not zero, no process can start more than so many.
  *
  * __libc_malloc() and its like are the C library's own (glibc, malloc/malloc.c).
  */

@@ -153,6 +153,8 @@ def test_stalls_when_it_is_ejected(stuck):
     scene.disk.work()
     until("unmounted in the end", lambda: not scene.disk.held())
     assert scene.view.medium("STUCK")["state"] == "failed"
+    assert os.listdir(scene.view.path("STUCK"))
+    assert scene.view.medium("STUCK")["state"] == "clean"
     assert scene.eject().returncode == 0
 
 

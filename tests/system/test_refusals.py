@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+import subprocess
 
 import pytest
 
