@@ -87,6 +87,16 @@ struct file *file_make(const struct files_add *add)
 	return f;
 }
 
+void file_count(struct files *files, struct open_node *n, const struct file *f)
+{
+	if (f->backing_id)
+		n->backing_users++;
+	else if (!f->directory)
+		n->cached_users++;
+	if (f->writer && !f->backing_id)
+		atomic_store(&files->writes_come, true);
+}
+
 /*
  * Decides how the file is served. One inode has one backing id at a time, and its opens are all
  * of one kind (fs/fuse/iomode.c): also after passthrough has been switched off, as long as one from
@@ -103,10 +113,7 @@ static void backing_join(struct files *files, struct open_node *n, struct file *
 		}
 		f->backing_id = n->backing_id;
 	}
-	if (f->backing_id)
-		n->backing_users++;
-	else if (!f->directory)
-		n->cached_users++;
+	file_count(files, n, f);
 }
 
 /* Returns the id that is to be closed, which may block on the device: outside the lock. 0: none. */

@@ -65,7 +65,8 @@ struct files {
 	struct list buckets[FILES_BUCKETS]; /* of open_node */
 	struct file **table;		    /* by record index */
 	uint32_t table_size;
-	unsigned held; /* descriptors that are open for clients, or will be */
+	atomic_bool writes_come; /* a file was open for writing without passthrough */
+	unsigned held;		 /* descriptors that are open for clients, or will be */
 	unsigned held_max;
 };
 

@@ -44,6 +44,9 @@ int files_table_fit(struct files *files, uint32_t index);
 /* A file that is nowhere listed yet; NULL without memory. */
 struct file *file_make(const struct files_add *add);
 
+/* Counts a file among its node's, by how it is served. */
+void file_count(struct files *files, struct open_node *node, const struct file *file);
+
 /*
  * What an earlier server had open, from its records. previous_fd is taken over. Returns 0 or
  * -errno. At the start, without the lock.

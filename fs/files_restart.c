@@ -56,12 +56,9 @@ static int restore_file(struct files *files, uint32_t index, const struct file_r
 	f->nodeid = nodes_id(files->nodes, rec->node, &flags);
 	f->fd = rec->fd;
 	f->backing_id = rec->backing_id;
-	if (f->backing_id) {
+	if (f->backing_id)
 		n->backing_id = f->backing_id;
-		n->backing_users++;
-	} else if (!f->directory) {
-		n->cached_users++;
-	}
+	file_count(files, n, f);
 	list_append(&n->files, &f->link);
 	files->table[index] = f;
 	files->held++;

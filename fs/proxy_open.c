@@ -58,6 +58,8 @@ static int file_register(struct request *req, struct medium *m, uint64_t nodeid,
 		}
 	} else {
 		ret_out->open_flags |= FOPEN_KEEP_CACHE;
+		if ((*ret_file)->writer)
+			workers_expect_writes(m->view);
 	}
 	return 0;
 }

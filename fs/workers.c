@@ -51,6 +51,7 @@ void workers_init(struct workers *workers)
 	(void)pthread_cond_init(&workers->work, NULL);
 	(void)pthread_cond_init(&workers->watch, NULL);
 	follow_place_init(&workers->place);
+	list_init(&workers->buffers);
 	workers->wanted = 1;
 	workers->wanted_max = MIN(READERS_MAX, cpus_usable());
 }
@@ -215,38 +216,86 @@ static void read_requests(struct view *view, char *buf)
 
 /* A reader's memory: what is written begins at a page. */
 #define BUFFER_MAP (4096 + CHANNEL_MAX_WRITE)
+#define BUFFER_FEW (4 * 4096)
+
+struct buffer {
+	struct list link; /* workers->buffers */
+};
+_Static_assert(sizeof(struct buffer) <= 4096 - CHANNEL_WRITE_OFFSET, "it fits before a request");
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14; passthrough is newer */
+#endif
+
+/* Under the lock. Not by writing to it: its reader may be reading. */
+static void buffer_complete(struct buffer *buffer)
+{
+	(void)madvise(buffer, BUFFER_MAP, MADV_POPULATE_WRITE);
+}
 
 /*
  * The memory is there before the first request: a page that is missing while the kernel copies a
  * request cannot be had any more once the process has been killed, and then the request fails
- * with EIO instead of being sent again (fuse_dev_do_read, faultin_page). With passthrough the
- * data of writes does not come this way.
+ * with EIO instead of being sent again (fuse_dev_do_read, faultin_page). With passthrough the data
+ * of writes do not come this way: then the rest is there before a file is open whose writes do.
  */
-static char *buffer_map(const struct view *view)
+static struct buffer *buffer_map(struct view *view)
 {
-	size_t ready = view->channel.features.passthrough ? 4 * 4096 : BUFFER_MAP;
+	struct workers *w = &view->workers;
+	size_t ready = view->channel.features.passthrough ? BUFFER_FEW : BUFFER_MAP;
 	char *map = mmap(NULL, BUFFER_MAP, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 			 0);
+	struct buffer *buffer = (struct buffer *)map;
 
-	for (size_t at = 0; map != MAP_FAILED && at < ready; at += 4096)
+	if (map == MAP_FAILED)
+		return NULL;
+	for (size_t at = 0; at < ready; at += 4096)
 		*(volatile char *)(map + at) = 0;
-	return map;
+	pthread_mutex_lock(&w->lock);
+	list_append(&w->buffers, &buffer->link);
+	if (w->buffers_whole)
+		buffer_complete(buffer);
+	pthread_mutex_unlock(&w->lock);
+	return buffer;
+}
+
+static void buffer_unmap(struct workers *w, struct buffer *buffer)
+{
+	pthread_mutex_lock(&w->lock);
+	list_remove(&buffer->link);
+	pthread_mutex_unlock(&w->lock);
+	(void)munmap(buffer, BUFFER_MAP);
+}
+
+void workers_expect_writes(struct view *view)
+{
+	struct workers *w = &view->workers;
+
+	if (!view->channel.features.passthrough)
+		return;
+	pthread_mutex_lock(&w->lock);
+	if (!w->buffers_whole) {
+		list_for_each (it, &w->buffers)
+			buffer_complete(CONTAINER_OF(it, struct buffer, link));
+	}
+	w->buffers_whole = true;
+	pthread_mutex_unlock(&w->lock);
 }
 
 static void *reader(void *data)
 {
 	struct view *view = data;
-	char *map = buffer_map(view);
+	struct buffer *buffer = buffer_map(view);
 	int r = creds_thread_start();
 
 	reader_started(&view->workers);
-	if (map == MAP_FAILED)
+	if (!buffer)
 		return NULL;
 	if (r == 0)
-		read_requests(view, map + 4096 - CHANNEL_WRITE_OFFSET);
+		read_requests(view, (char *)buffer + 4096 - CHANNEL_WRITE_OFFSET);
 	else
 		stop(&view->workers, r);
-	(void)munmap(map, BUFFER_MAP);
+	buffer_unmap(&view->workers, buffer);
 	return NULL;
 }
 
@@ -395,6 +444,8 @@ int view_start(struct view *view, void (*done)(int err, void *data), void *data)
 	view->workers.may_follow = follow_possible();
 	if (view->channel.restarted)
 		media_abandon_orphans(view);
+	if (atomic_load(&view->files.writes_come))
+		workers_expect_writes(view);
 	r = thread_start(watcher, view);
 	return r < 0 ? r : thread_start(reader, view);
 }

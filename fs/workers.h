@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "base/list.h"
 #include "fs/follow.h"
 
 struct request;
@@ -37,6 +38,8 @@ struct workers {
 	pthread_mutex_t lock;	   /* for all below, and for going to sleep */
 	pthread_cond_t work;	   /* somebody is to read */
 	pthread_cond_t watch;	   /* watched has become true */
+	struct list buffers;	   /* the memory of all that read */
+	bool buffers_whole;	   /* all of it is there */
 	unsigned parked;	   /* threads that wait for work */
 	struct request *unstarted; /* for which there was no thread; the watcher tries again */
 	bool starting;		   /* one has been started and does not read yet */
@@ -50,6 +53,12 @@ void workers_init(struct workers *workers);
 
 /* Makes sure that somebody reads while the caller waits for a device. Takes workers->lock. */
 void workers_yield(struct view *view);
+
+/*
+ * Before the first file is open whose writes come to us: makes sure that there is memory for them.
+ * Takes workers->lock.
+ */
+void workers_expect_writes(struct view *view);
 
 /*
  * A thread more for a request that waited at the gate and runs now. When none can be had it gets an

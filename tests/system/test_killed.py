@@ -7,6 +7,7 @@ request again to the next server, and the caller must not notice.
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -346,6 +347,37 @@ def test_no_threads(daemon, loopdev, work, request):
     control.threads(0)
     view.eject_soon("STICK")
     assert view.server_pid() == server
+
+
+def whole_buffers(pid):
+    """How many mappings have the memory for a write of the largest size, all of it."""
+    with open(f"/proc/{pid}/smaps", encoding="ascii") as file:
+        sizes = re.findall(r" 0 +\nSize: .*\n.*\n.*\nRss: +(\d+) kB", file.read())
+    return sum(int(resident) >= 1028 for resident in sizes)
+
+
+def test_memory_for_writes(daemon, loopdev, work):
+    """
+    Where writes come to the server, the memory for them is there before: a killed server cannot get
+    any, and a write that it was reading would fail instead of being sent again.
+    """
+    path = os.path.join(work, "hotplugfs.conf")
+    with open(path, "w", encoding="ascii") as config:
+        disk = loopdev(label="STICK").plug()
+        view = daemon(disk, options=["--config", path]).wait_for("STICK")
+        config.write("passthrough = no\n")
+    view.send(signal.SIGHUP)  # the disk has none any more, the connection has
+    until("it is off", lambda: not view.medium("STICK")["passthrough"])
+    server = serving(view)
+
+    def memory_after_open():
+        with open(view.path("STICK", "file"), "wb"):
+            return whole_buffers(server) > 0
+
+    until("the server knows, and has it", memory_after_open)
+    with open(view.path("STICK", "file"), "wb"):
+        os.kill(server, signal.SIGKILL)
+        until("the next one has it, too", lambda: whole_buffers(serving(view, server)) > 0)
 
 
 KILLS = int(os.environ.get("TEST_KILLS", "15"))
