@@ -2,7 +2,7 @@
 #include "nodes_internal.h"
 #include "subvolumes.h"
 
-static const size_t link_sizes[LINK_CLASSES] = {32, 48, 96, 288, 1088};
+static const size_t link_sizes[LINK_CLASSES] = {36, 52, 100, 288, 1088};
 _Static_assert(LINK_HEADER + LIMIT_NAME <= 288, "what most filesystems allow fits");
 _Static_assert(LINK_HEADER + LIMIT_FILE_NAME <= 1088, "the longest name fits");
 
@@ -10,9 +10,9 @@ const struct store_layout nodes_layout = {
 	.record_size =
 		{
 			[STORE_NODES] = sizeof(struct node),
-			[STORE_LINKS_SHORT] = 32,
-			[STORE_LINKS_MEDIUM] = 48,
-			[STORE_LINKS_LONG] = 96,
+			[STORE_LINKS_SHORT] = 36,
+			[STORE_LINKS_MEDIUM] = 52,
+			[STORE_LINKS_LONG] = 100,
 			[STORE_LINKS_LONGER] = 288,
 			[STORE_LINKS_LONGEST] = 1088,
 			[STORE_FILES] = 40,
@@ -77,11 +77,10 @@ int link_add(struct nodes *nodes, uint32_t index, uint32_t parent, const char *n
 	id |= class << LINK_CLASS_SHIFT;
 	l = link_at(nodes, id);
 	l->parent = parent;
-	l->node_next = node->links;
 	l->length = (uint16_t)length;
 	memcpy(l->name, name, length);
 	__atomic_store_n(&l->node_plus_1, index + 1, __ATOMIC_RELEASE);
-	node->links = id;
+	link_hook(nodes, node, id);
 	node_at(nodes, parent)->children++;
 	index_insert(&nodes->by_name, id);
 	return 0;
@@ -89,12 +88,14 @@ int link_add(struct nodes *nodes, uint32_t index, uint32_t parent, const char *n
 
 static void unhook(struct nodes *nodes, struct node *node, uint32_t id)
 {
-	uint32_t *at = &node->links;
+	const struct node_link *l = link_at(nodes, id);
 
-	while (*at != LINK_NONE && *at != id)
-		at = &link_at(nodes, *at)->node_next;
-	if (*at == id)
-		*at = link_at(nodes, id)->node_next;
+	if (l->node_prev == LINK_NONE)
+		node->links = l->node_next;
+	else
+		link_at(nodes, l->node_prev)->node_next = l->node_next;
+	if (l->node_next != LINK_NONE)
+		link_at(nodes, l->node_next)->node_prev = l->node_prev;
 }
 
 void link_drop(struct nodes *nodes, uint32_t id)
@@ -110,9 +111,9 @@ void link_drop(struct nodes *nodes, uint32_t id)
 }
 
 void nodes_remove_name(struct nodes *nodes, uint32_t parent, const char *name, bool gone,
-		       uint32_t *ret_left)
+		       bool *ret_left)
 {
-	uint32_t left = 0;
+	bool left = false;
 	uint32_t id;
 
 	pthread_mutex_lock(&nodes->lock);
@@ -126,8 +127,7 @@ void nodes_remove_name(struct nodes *nodes, uint32_t parent, const char *name, b
 			index_remove(&nodes->by_key, index);
 		}
 		link_drop(nodes, id);
-		for (uint32_t l = node->links; l != LINK_NONE; l = link_at(nodes, l)->node_next)
-			left++;
+		left = node->links != LINK_NONE;
 	}
 	pthread_mutex_unlock(&nodes->lock);
 	if (ret_left)

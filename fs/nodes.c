@@ -485,8 +485,7 @@ static void link_rebuild(struct nodes *nodes, uint32_t id)
 		slab_free(link_slab(nodes, id), id & LINK_INDEX_MASK);
 		return;
 	}
-	l->node_next = node->links;
-	node->links = id;
+	link_hook(nodes, node, id);
 	parent->children++;
 	index_insert(&nodes->by_name, id);
 }

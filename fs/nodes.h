@@ -134,11 +134,11 @@ int nodes_find_name(struct nodes *nodes, uint32_t parent, const char *name,
 		    struct node_info *ret_info);
 
 /*
- * The name was removed from its directory. ret_left: names of the node that are left; 0 also
+ * The name was removed from its directory. ret_left: whether the node has another one; not
  * when the name was not known. gone: the file itself is deleted, no lookup may find it any more.
  */
 void nodes_remove_name(struct nodes *nodes, uint32_t parent, const char *name, bool gone,
-		       uint32_t *ret_left);
+		       bool *ret_left);
 
 /*
  * A rename that has happened: the node under the old name, if known, now has the new one.

@@ -24,6 +24,7 @@ struct node_link {
 	uint32_t parent;
 	uint32_t hash_next; /* in by_name */
 	uint32_t node_next; /* other names of the node */
+	uint32_t node_prev; /* LINK_NONE for the first */
 	uint16_t length;
 	char name[]; /* not terminated */
 };
@@ -55,6 +56,18 @@ static inline struct slab *link_slab(struct nodes *nodes, uint32_t id)
 static inline struct node_link *link_at(struct nodes *nodes, uint32_t id)
 {
 	return slab_at(link_slab(nodes, id), id & LINK_INDEX_MASK);
+}
+
+/* Makes a link the first of its node's names. */
+static inline void link_hook(struct nodes *nodes, struct node *node, uint32_t id)
+{
+	struct node_link *l = link_at(nodes, id);
+
+	l->node_prev = LINK_NONE;
+	l->node_next = node->links;
+	if (l->node_next != LINK_NONE)
+		link_at(nodes, l->node_next)->node_prev = id;
+	node->links = id;
 }
 
 uint64_t link_hash(uint32_t parent, const char *name, size_t length);

@@ -63,12 +63,12 @@ void victim_catch(struct medium *m, const struct node_info *dir, int dir_fd, con
 
 void victim_bury(struct medium *m, const struct node_info *dir, const char *name, struct victim *v)
 {
-	uint32_t left;
+	bool left;
 
 	if (v->known)
 		nodes_pin(&m->view->nodes, v->node.index);
 	nodes_remove_name(&m->view->nodes, dir->index, name, v->gone, &left);
-	if (v->known && v->node.known && left == 0) {
+	if (v->known && v->node.known && !left) {
 		v->st.st_nlink = S_ISDIR(v->st.st_mode) ? 0 : v->st.st_nlink - 1;
 		(void)clock_gettime(CLOCK_REALTIME_COARSE, &v->st.st_ctim);
 		nodes_set_flags(&m->view->nodes, v->node.index, NODE_NAMELESS, 0);

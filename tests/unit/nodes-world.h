@@ -148,6 +148,7 @@ static inline bool in_index(struct hash_index *index, uint64_t hash, uint32_t id
 /* A node's names are whole and lead to it. Returns how many there are. */
 static inline uint32_t check_names(struct world *w, uint32_t index)
 {
+	uint32_t before = LINK_NONE;
 	uint32_t n = 0;
 
 	for (uint32_t id = node_at(&w->nodes, index)->links; id != LINK_NONE; n++) {
@@ -155,10 +156,12 @@ static inline uint32_t check_names(struct world *w, uint32_t index)
 
 		assert_int_equal(l->node_plus_1, index + 1);
 		assert_non_null(node_find(&w->nodes, l->parent));
+		assert_int_equal(l->node_prev, before);
 		assert_true(l->length > 0);
 		assert_true(
 			in_index(&w->nodes.by_name, link_hash(l->parent, l->name, l->length), id));
 		assert_true(n < 1000);
+		before = id;
 		id = l->node_next;
 	}
 	return n;

@@ -50,9 +50,9 @@ static int exchange(struct world *w, uint64_t dir_a, const char *a, uint64_t dir
 	return r;
 }
 
-static uint32_t remove_name(struct world *w, uint64_t dir, const char *name, bool gone)
+static bool remove_name(struct world *w, uint64_t dir, const char *name, bool gone)
 {
-	uint32_t left = 77;
+	bool left = true;
 
 	nodes_remove_name(&w->nodes, (uint32_t)dir, name, gone, &left);
 	world_check(w);
@@ -141,9 +141,9 @@ static void a_file_has_all_its_names(void **state)
 
 	forget(w, dir); /* lives on by one name of the file */
 	assert_true(lives(w, dir));
-	assert_int_equal(remove_name(w, w->root, "a", false), 2);
+	assert_true(remove_name(w, w->root, "a", false));
 	assert_int_equal(name_count(w, id), 2);
-	assert_int_equal(remove_name(w, dir, "b", false), 1);
+	assert_true(remove_name(w, dir, "b", false));
 	assert_false(lives(w, dir));
 	assert_int_equal(look_file(w, w->root, "a", 11), id);
 	forget(w, id);
@@ -210,7 +210,7 @@ static void a_deleted_file_is_not_found_again(void **state)
 	uint64_t id;
 	struct node_info info;
 
-	assert_int_equal(remove_name(w, w->root, "a", true), 0);
+	assert_false(remove_name(w, w->root, "a", true));
 	assert_int_equal(nodes_get(&w->nodes, old, &info), 0);
 	assert_true(info.flags & NODE_GONE);
 	id = look_file(w, w->root, "a", 11); /* the number was used again */
@@ -228,7 +228,7 @@ static void removing_what_is_not_known(void **state)
 {
 	struct world *w = *state;
 
-	assert_int_equal(remove_name(w, w->root, "nothing", true), 0);
+	assert_false(remove_name(w, w->root, "nothing", true));
 	nodes_remove_name(&w->nodes, (uint32_t)w->root, "nothing", false, NULL);
 	world_check(w);
 }
@@ -239,7 +239,7 @@ static void a_removed_directory(void **state)
 	uint64_t dir = look_dir(w, w->root, "d", 11);
 	struct node_path path;
 
-	assert_int_equal(remove_name(w, w->root, "d", true), 0);
+	assert_false(remove_name(w, w->root, "d", true));
 	assert_int_equal(nodes_dir_path(&w->nodes, (uint32_t)dir, &path), -ESTALE);
 	forget(w, dir);
 	assert_int_equal(node_count(w), 1);
@@ -376,7 +376,7 @@ static void short_paths(void **state)
 	assert_int_equal(rename_in(w, a, "bb", w->root, "d"), 0);
 	assert_int_equal(nodes_dir_path(&w->nodes, (uint32_t)c, &path), 0);
 	assert_string_equal(path.path, "d/c");
-	assert_int_equal(remove_name(w, w->root, "d", false), 0);
+	assert_false(remove_name(w, w->root, "d", false));
 	assert_int_equal(nodes_dir_path(&w->nodes, (uint32_t)c, &path), -ESTALE);
 	assert_int_equal(nodes_dir_path(&w->nodes, (uint32_t)b, &path), -ESTALE);
 	assert_int_equal(nodes_dir_path(&w->nodes, (uint32_t)a, &path), 0);

@@ -82,10 +82,10 @@ static void own(struct worker *self)
 	CHECK(nodes_exchange(nodes, to, new, from, old) == 0);
 	CHECK(nodes_find_name(nodes, from, old, &info) == 0 && info.key.ino == ino);
 	if (pick(self, 2)) {
-		uint32_t left = 1;
+		bool left = true;
 
 		nodes_remove_name(nodes, from, old, true, &left);
-		CHECK(left == 0);
+		CHECK(!left);
 	}
 	(void)nodes_forget(nodes, id, 1);
 	CHECK(nodes_get(nodes, id, &info) == -ESTALE);
