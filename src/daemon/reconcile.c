@@ -308,8 +308,9 @@ static void look_later(struct broker *b, int err)
 		return;
 	if (b->look_tries == 0)
 		log_warning("cannot look at the block devices: %s, trying again", strerror(-err));
-	(void)loop_timer_add(b->loop, LOOK_AGAIN_MS << MIN(b->look_tries++, 3u), look_again, b,
+	(void)loop_timer_add(b->loop, LOOK_AGAIN_MS << MIN(b->look_tries, 3u), look_again, b,
 			     &b->look_timer);
+	b->look_tries++;
 }
 
 /* A disk is shown or not depending on whether it has partitions. */
