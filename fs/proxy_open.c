@@ -97,7 +97,9 @@ static int truncate_opened(struct request *req, struct medium *m, int fd,
 
 	if (r < 0)
 		return r;
-	lose = lose && fstat(fd, &st) == 0 && st.st_mode & (S_ISUID | S_ISGID);
+	/* a server that died may have taken them without having told anybody */
+	lose = lose && fstat(fd, &st) == 0 &&
+	       (request_resent(req) || st.st_mode & (S_ISUID | S_ISGID));
 	medium_written(m);
 	if ((flags & O_ACCMODE) == O_WRONLY || (flags & O_ACCMODE) == O_RDWR)
 		r = ftruncate(fd, 0) < 0 ? -errno : 0;

@@ -144,9 +144,6 @@ static void play_sparse(struct gen *g)
 		c->data_len = 4096 * (1 + gen_below(g, 20));
 	}
 	scene_slot(g, u, "fsync", slot);
-	/* without passthrough, one that could be mapped for writing has no holes */
-	scene_slot(g, u, "close", slot);
-	scene_open(g, u, slot, f.s, O_RDONLY | O_NONBLOCK, 0);
 	for (unsigned int i = 0; i < 6; i++) {
 		c = scene_slot(g, u, "seek_exact", slot);
 		c->n[0] = gen_below(g, (1 << 20) + 5000);
