@@ -78,9 +78,10 @@ void channel_backing_close(struct channel *channel, int backing_id);
  * Notifications. No lock may be held. attributes: drops cached attributes of a node; takes no lock
  * of the kernel. data: also the page cache of the range, writing dirty pages to us first: whoever
  * reads or writes the file holds its pages locked until he has his answer. entry: a name in a
- * directory, whose lock is held by everybody who waits for an answer about a name in it. Both never
- * behind the gate, all of which could be waiting so, and never by a thread that others need for
- * their answers. resend: asks for all requests that were read but not answered.
+ * directory, whose lock is held by everybody who waits for an answer about a name in it. Not
+ * behind the gate, all of which could be waiting so (but a few may: proxy_io.c), and never by a
+ * thread that others need for their answers. resend: asks for all requests that were read but not
+ * answered.
  */
 int channel_notify_attributes(struct channel *channel, uint64_t nodeid);
 int channel_notify_data(struct channel *channel, uint64_t nodeid, off_t offset, off_t size);

@@ -107,8 +107,9 @@ struct medium {
 	int root_fd;
 	dev_t root_dev; /* the real ones */
 	ino_t root_ino;
-	bool by_name;	 /* no stable inode numbers */
-	uint32_t fstype; /* statfs.f_type */
+	bool by_name;	     /* no stable inode numbers */
+	uint32_t fstype;     /* statfs.f_type */
+	atomic_uint flushes; /* LSEEKs that have the kernel write pages back: proxy_io.c */
 	/* Directories being renamed, and how often one was: a path built meanwhile may be wrong. */
 	atomic_uint renames_running;
 	atomic_uint renames_done;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/xattr.h>
 
+#include "base/limits.h"
 #include "creds.h"
 #include "scratch.h"
 
@@ -235,27 +236,48 @@ void op_fallocate(struct request *req, struct medium *m, const struct node_info 
 	(void)reply_error(req, r);
 }
 
+#define FLUSHES_MAX (LIMIT_MEDIUM_THREADS / 4)
+
 /*
- * Pages of a mapping that the kernel has not written back yet look like a hole here. It cannot be
- * asked for them: whoever reads the file holds its pages locked until he has his answer. So a file
- * that somebody could have mapped for writing, other than by passthrough, has no holes, as on a
- * filesystem that knows of none (generic_file_llseek_size() in fs/read_write.c).
+ * Has the kernel write back what it has of the file. Whoever reads the file holds its pages locked
+ * until he has his answer, which may wait for room in the gate: so no more than a few do this at a
+ * time. Returns false when these are there already.
  */
-static off_t seek_data(struct request *req, const struct file *f, const struct fuse_lseek_in *in)
+static bool flush_pages(struct request *req, struct medium *m)
 {
-	off_t offset = (off_t)in->offset;
+	bool may = atomic_fetch_add(&m->flushes, 1) < FLUSHES_MAX;
+
+	if (may) {
+		workers_yield(m->view);
+		(void)channel_notify_data(&m->view->channel, req->head->nodeid, 0, 0);
+	}
+	atomic_fetch_sub(&m->flushes, 1);
+	return may;
+}
+
+/* As on a filesystem that knows of no holes. */
+static off_t seek_generic(const struct file *f, off_t offset, uint32_t whence)
+{
 	struct stat st;
 
-	if (f->backing_id || !files_node_mappable(&req->view->files, f->node) ||
-	    (in->whence != SEEK_DATA && in->whence != SEEK_HOLE)) {
-		offset = lseek(f->fd, offset, (int)in->whence);
-		return offset < 0 ? -errno : offset;
-	}
 	if (fstat(f->fd, &st) < 0)
 		return -errno;
-	if (offset < 0 || offset >= st.st_size)
+	if (offset >= st.st_size)
 		return -ENXIO;
-	return in->whence == SEEK_DATA ? offset : st.st_size;
+	return whence == SEEK_DATA ? offset : st.st_size;
+}
+
+/* Pages of a mapping that the kernel has not written back yet would look like a hole. */
+static off_t seek(struct request *req, struct medium *m, const struct file *f,
+		  const struct fuse_lseek_in *in)
+{
+	bool exact = f->backing_id || !files_node_mappable(&m->view->files, f->node) ||
+		     flush_pages(req, m);
+	off_t at = lseek(f->fd, (off_t)in->offset, (int)in->whence);
+
+	if (at < 0 && (exact || errno != ENXIO || (off_t)in->offset < 0))
+		return -errno;
+	return exact ? at : seek_generic(f, MAX((off_t)in->offset, 0), in->whence);
 }
 
 void op_lseek(struct request *req, struct medium *m, const struct node_info *node)
@@ -266,7 +288,7 @@ void op_lseek(struct request *req, struct medium *m, const struct node_info *nod
 	off_t at = in ? file_use(req, m, node, in->fh, &f) : -EINVAL;
 
 	if (at == 0) {
-		at = seek_data(req, f, in);
+		at = seek(req, m, f, in);
 		file_put(&req->view->files, f);
 	}
 	out.offset = (uint64_t)at;
