@@ -402,7 +402,8 @@ def test_programs_do_not_notice(stick, work):
     gaps.sort()
     print(f"longest wait for an answer in each of {UPGRADES} upgrades: median "
           f"{gaps[len(gaps) // 2]:.0f} ms, longest {gaps[-1]:.0f} ms")
-    until("as many processes as before", lambda: Usage(view).pids == before.pids, 15)
+    until(lambda: f"as many processes as before, {before.pids}: {view.processes()}",
+          lambda: Usage(view).pids == before.pids, 15)
     until(lambda: f"as many files are open as before: {before.files}, {Usage(view).files}",
           lambda: Usage(view).files == before.files, 15)
     after = Usage(view)

@@ -157,6 +157,11 @@ class Daemon:
     def pids(self):
         return processes.of_session(self.process.pid)
 
+    def processes(self):
+        """Each with its name, state and where it sleeps, for messages."""
+        return [(pid, processes.name(pid), processes.status(pid).get("State"),
+                 processes.sleeps_in(pid)) for pid in self.pids()]
+
     def server_pid(self):
         """The process, beside the broker and the keeper of its fds, that has the connection; by its
         threads told from a child of the broker that is just beginning."""
