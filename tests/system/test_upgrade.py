@@ -369,6 +369,17 @@ class Usage:
         self.memory = processes.private_memory(view.process.pid)
 
 
+def settled(view):
+    """What it uses, once the processes have ended that were for something that is done."""
+    looks = []
+
+    def same():
+        looks.append(view.pids())
+        return len(looks) > 50 and all(look == looks[-1] for look in looks[-50:])
+    until(lambda: f"no process comes or ends: {view.processes()}", same, 15)
+    return Usage(view)
+
+
 def longest_answer(view, upgrades):
     """Milliseconds that the view does not answer until it has been upgraded so often. The kernel
     cannot know that there is no such name."""
@@ -392,7 +403,7 @@ def test_programs_do_not_notice(stick, work):
     rng = random.Random(UPGRADES)
     upgrade(view)  # the first start is not like the others
     os.listdir(view.path("STICK"))
-    before, gaps = Usage(view), []
+    before, gaps = settled(view), []
     with at_work(view.path("STICK"), work) as programs:
         for number in range(UPGRADES):
             time.sleep(rng.random() / 2)
