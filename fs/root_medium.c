@@ -20,8 +20,8 @@ static struct root_acl acl_of(int root_fd, const char *name)
 	char path[40];
 	ssize_t n;
 
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d",
-		       root_fd); /* it may be an O_PATH fd */
+	/* it may be an O_PATH fd, for which there is no fgetxattr() */
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", root_fd);
 	n = getxattr(path, name, acl.value, sizeof(acl.value));
 	acl.size = (int)n;
 	if (n < 0)
