@@ -1,5 +1,6 @@
 #include "listen.h"
 
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -109,6 +110,29 @@ int listen_unix(const char *path, int type, char **ret_made)
 		return r;
 	}
 	tell_last(path, &made, ret_made);
+	return r;
+}
+
+#define PAUSE_MS 200
+
+static void pause_ends(void *data)
+{
+	struct listen_pause *pause = data;
+
+	pause->timer = loop_timer_remove(pause->timer);
+	(void)loop_fd_events(pause->source, EPOLLIN);
+}
+
+int listen_accept(struct loop *loop, int fd, struct loop_fd *source, struct listen_pause *pause)
+{
+	int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int r = peer < 0 ? -errno : peer;
+
+	if (r >= 0 || !is_shortage(r) || r == -EAGAIN || pause->timer)
+		return r;
+	pause->source = source;
+	if (loop_timer_add(loop, PAUSE_MS, pause_ends, pause, &pause->timer) == 0)
+		(void)loop_fd_events(source, 0);
 	return r;
 }
 

@@ -207,7 +207,7 @@ void control_listener_ready(int fd, uint32_t events, void *data)
 	static const char too_many[] =
 		"{\"ok\":false,\"error\":\"too many clients\",\"errno\":\"EAGAIN\"}\n";
 	struct control *c = data;
-	int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int peer = listen_accept(c->loop, fd, c->source, &c->pause);
 	uid_t uid;
 
 	(void)events;
@@ -254,6 +254,7 @@ struct control *control_free(struct control *c)
 	list_for_each_safe (it, tmp, &c->peers)
 		peer_free(CONTAINER_OF(it, struct control_peer, link));
 	loop_fd_remove(c->source);
+	loop_timer_remove(c->pause.timer);
 	close_fd(c->fd);
 	if (c->path)
 		(void)unlink(c->path);

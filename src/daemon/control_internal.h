@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/list.h"
+#include "base/listen.h"
 #include "daemon/control.h"
 
 struct control {
@@ -12,6 +13,7 @@ struct control {
 	char *made_dir; /* the directory of path, if it was not there before */
 	int fd;
 	struct loop_fd *source;
+	struct listen_pause pause;
 	struct list peers; /* of control_peer */
 	unsigned peer_count;
 };

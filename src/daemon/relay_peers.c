@@ -23,6 +23,7 @@ struct relay_peers {
 	char *made_dir;
 	int fd;
 	struct loop_fd *source;
+	struct listen_pause pause;
 	struct peer all[LIMIT_RELAY_PEERS];
 };
 
@@ -75,11 +76,12 @@ static void peer_add(struct relay_peers *peers, int fd)
 
 static void listener_readable(int fd, uint32_t events, void *data)
 {
-	int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct relay_peers *peers = data;
+	int peer = listen_accept(peers->loop, fd, peers->source, &peers->pause);
 
 	(void)events;
 	if (peer >= 0)
-		peer_add(data, peer);
+		peer_add(peers, peer);
 }
 
 int relay_peers_new(struct loop *loop, const char *path, struct relay_peers **ret_peers)
@@ -111,6 +113,7 @@ void relay_peers_free(struct relay_peers *peers)
 		return;
 	relay_peers_lost(peers);
 	loop_fd_remove(peers->source);
+	loop_timer_remove(peers->pause.timer);
 	if (peers->fd >= 0)
 		(void)unlink(peers->path);
 	close_fd(peers->fd);

@@ -5,6 +5,8 @@ import errno
 import os
 import resource
 import signal
+import socket
+import time
 
 import pytest
 
@@ -299,6 +301,26 @@ def descriptors_left(pid, count):
         yield
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+
+def cpu_seconds(pid):
+    """What the first thread of a process has used."""
+    with open(f"/proc/{pid}/schedstat", encoding="ascii") as stat:
+        return int(stat.read().split()[0]) / 1e9
+
+
+def test_client_cannot_be_taken(daemon, loopdev):
+    """A client of the control socket for which there is no descriptor waits, and so does the daemon."""
+    view = daemon(loopdev(label="STICK").plug()).wait_for("STICK")
+    with socket.socket(socket.AF_UNIX) as client:
+        with descriptors_left(view.process.pid, 0):
+            client.connect(view.socket)
+            used = cpu_seconds(view.process.pid)
+            time.sleep(1)
+            assert cpu_seconds(view.process.pid) - used < 0.2
+        client.sendall(b'{"command":"list"}\n')
+        client.settimeout(5)
+        assert b'"STICK"' in client.recv(1 << 16)
 
 
 def test_device_cannot_be_looked_at(daemon, loopdev):
