@@ -70,6 +70,7 @@ void entry_reply(struct request *req, struct medium *m, const struct node_info *
  */
 static bool folds_case(const struct medium *m, int dir_fd)
 {
+	_cleanup_close_ int readable = -EBADF;
 	int flags = 0;
 
 	switch (m->fstype) {
@@ -80,7 +81,11 @@ static bool folds_case(const struct medium *m, int dir_fd)
 		return true;
 	case EXT4_SUPER_MAGIC:
 	case F2FS_SUPER_MAGIC:
-		return ioctl(dir_fd, FS_IOC_GETFLAGS, &flags) == 0 && flags & FS_CASEFOLD_FL;
+		if (ioctl(dir_fd, FS_IOC_GETFLAGS, &flags) < 0 && errno == EBADF) {
+			readable = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+			(void)ioctl(readable, FS_IOC_GETFLAGS, &flags);
+		}
+		return flags & FS_CASEFOLD_FL;
 	default:
 		return false;
 	}

@@ -4,6 +4,7 @@
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "view_internal.h"
 
@@ -202,11 +203,31 @@ int resolve_read(struct medium *m, const struct node_info *node, resolve_fn fn, 
 typedef int (*try_fn)(struct medium *m, const struct node_info *node, const struct place *p,
 		      void *data);
 
+/* It has lost its last name, and gets no other one. */
+static bool is_nameless(const struct medium *m, const struct node_info *node)
+{
+	uint8_t flags;
+
+	(void)nodes_id(&m->view->nodes, node->index, &flags);
+	return flags & NODE_NAMELESS;
+}
+
+/* Between the call on the disk and the table: a name of one of them is missing in the other. */
+static void names_wait(struct medium *m, unsigned done)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+
+	medium_move_wait(m, done);
+	if (atomic_load(&m->names_begun) != atomic_load(&m->names_ended))
+		(void)nanosleep(&pause, NULL);
+}
+
 static int try_names(struct medium *m, const struct node_info *node, try_fn fn, void *data)
 {
 	for (int i = 0; i < RESOLVE_TRIES; i++) {
 		unsigned done = atomic_load(&m->moves_done);
-		bool was_still = atomic_load(&m->moves_running) == 0;
+		unsigned begun;
+		bool was_still = names_still(m, &begun);
 
 		for (unsigned number = 0;; number++) {
 			_cleanup_place_ struct place p = PLACE_NONE;
@@ -221,11 +242,10 @@ static int try_names(struct medium *m, const struct node_info *node, try_fn fn, 
 			if (r != -ESTALE && r != -ENOENT)
 				return r;
 		}
-		/* what only links and unlinks is not counted, so once more without a reason */
-		if (i > 0 && was_still && atomic_load(&m->moves_running) == 0 &&
-		    atomic_load(&m->moves_done) == done)
+		if (is_nameless(m, node) || (was_still && atomic_load(&m->names_begun) == begun))
 			break;
-		medium_move_wait(m, done);
+		if (i > 0)
+			names_wait(m, done);
 	}
 	return -ESTALE;
 }

@@ -89,7 +89,7 @@ struct store_header {
 	uint32_t file_generation;
 	uint32_t server;      /* counts the servers */
 	int32_t backing_seen; /* highest backing id that was ever recorded */
-	char saved_init[STORE_SAVED_INIT];
+	_Alignas(8) char saved_init[STORE_SAVED_INIT];
 	struct store_intent intents[STORE_INTENTS];
 	uint32_t slots[STORE_SLOTS]; /* the broker's id of the medium in each slot, 0: free */
 };

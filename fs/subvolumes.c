@@ -29,11 +29,13 @@ static uint64_t id_of(int fd)
 static uint64_t subvolume_of(int fd, const char *name, dev_t dev)
 {
 	_cleanup_close_ int sub = -EBADF;
-	struct stat st;
+	struct stat st = {.st_dev = dev};
 	uint64_t id;
 
 	if (*name && fstat(fd, &st) == 0 && st.st_dev != dev)
 		sub = openat(fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (sub < 0 && *name && st.st_dev != dev) /* the directory is in another one */
+		return dev;
 	id = id_of(sub >= 0 ? sub : fd);
 	return id ? id : dev;
 }

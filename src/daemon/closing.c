@@ -41,14 +41,16 @@ static void give_up(struct broker *b, struct medium *m, int err, const char *why
 		medium_set_state(m, MEDIUM_FAILED);
 	}
 	visibility_update(b, m);
-	if (eject)
+	if (eject && !(m->eject_asked && m->eject_force))
 		commands_eject_done(b, m, err, why);
 	else
 		log_debug("%s stays mounted: %s", QUOTE(m->name), why);
-	if (m->eject_asked)
+	if (m->eject_asked && (!eject || m->eject_force)) {
 		closing_eject(b, m, m->eject_force);
-	else
-		reconcile_put_off(b, m);
+		return;
+	}
+	m->eject_asked = false;
+	reconcile_put_off(b, m);
 }
 
 static void finished_idle(struct broker *b, struct medium *m)
@@ -148,6 +150,7 @@ static void umount_failed(struct broker *b, struct medium *m, const char *why)
 	if (m->purpose == MEDIUM_CLOSE_EJECT || m->eject_asked)
 		commands_eject_done(b, m, m->umount_err, m->reason);
 	m->eject_asked = false;
+	reconcile_put_off(b, m);
 	storage_mount_wanted(b, m);
 }
 
@@ -177,9 +180,12 @@ static void umount_ended(const struct staging_result *result, void *data)
 		finished[m->purpose](b, m);
 	} else if (purposes[m->purpose].force) {
 		start_umount(b, m, true);
-	} else if (result->err == -EBUSY && m->root_fd >= 0) {
+	} else if (m->root_fd >= 0) {
 		m->umount_err = 0;
-		give_up(b, m, -EBUSY, "a file is still in use, by a memory map for example");
+		give_up(b, m, result->err,
+			result->err == -EBUSY
+				? "a file is still in use, by a memory map for example"
+				: medium_error_text(result->err));
 	} else {
 		umount_failed(b, m, result->reason);
 	}

@@ -100,6 +100,8 @@ static bool normalize(const struct medium *m, struct medium *ret_medium)
 	ret_medium->free_bytes = 0; /* it changes all the time, and is found out again */
 	ret_medium->unsynced = false;
 	ret_medium->written = false;
+	if (m->state == MEDIUM_UNMOUNTING || m->state == MEDIUM_EJECTING)
+		ret_medium->umount_err = -ETIMEDOUT; /* it may go on; storage_find() knows better */
 	if (medium_is_engaged(m))
 		ret_medium->state = MEDIUM_IDLE; /* found out again, too */
 	return true;

@@ -61,7 +61,7 @@ void removal_start(struct broker *b, struct medium *m)
 	if (m->state == MEDIUM_EJECTING || m->eject_asked)
 		commands_eject_done(b, m, -ENODEV, "it was removed before all was written");
 	else if (m->state == MEDIUM_EJECTED)
-		commands_eject_done(b, m, 0, NULL);
+		commands_eject_done(b, m, closing_flaw(m) ? -EIO : 0, m->reason);
 	log_debug("%s: gone", m->dev.kname);
 	m->redecide = false;
 	medium_set_state(m, MEDIUM_REMOVED);

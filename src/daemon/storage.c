@@ -241,6 +241,7 @@ void storage_find(struct broker *b, struct medium *m)
 	m->seeking = true;
 	if (staging_find_start(b->staging, m->id, m->driver->program, b->config->mount_timeout_ms,
 			       found, m, &m->job) < 0) {
+		m->seeking = false;
 		not_mounted(b, m);
 		go_on_found(b, m);
 	}

@@ -223,7 +223,7 @@ static void vanished(struct broker *b, struct medium *m)
 	drop_name(b, m);
 	if (ejected) {
 		keep_now(b); /* whoever has been told so does not see it again after a crash */
-		commands_eject_done(b, m, 0, NULL);
+		commands_eject_done(b, m, closing_flaw(m) ? -EIO : 0, m->reason);
 	}
 	show_waiting(b);
 	reconcile_put_off(b, m);

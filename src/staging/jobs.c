@@ -136,7 +136,8 @@ static void job_undone(struct staging_job *job)
 	struct staging_result result = job->held;
 
 	if (job->lost)
-		job_undo(job, &result);
+		(void)loop_timer_add(job->staging->loop, UNDO_RETRY_MS, undo_again, job,
+				     &job->again);
 	else
 		job_finish(job, &result);
 }
@@ -146,6 +147,7 @@ static void job_done(struct staging_job *job, struct staging_result *result)
 {
 	job_close(job);
 	if (job->undoes) {
+		job->lost |= is_shortage(result->err);
 		job_undone(job);
 		return;
 	}

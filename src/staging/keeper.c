@@ -69,6 +69,7 @@ static void fork_child(const struct staging_request *request, int sock, int dev_
 {
 	struct staging_reply reply = {.kind = STAGING_DONE};
 	pid_t keeper = getpid();
+	int root = -EBADF;
 	pid_t pid = fork();
 
 	if (pid == 0)
@@ -76,7 +77,10 @@ static void fork_child(const struct staging_request *request, int sock, int dev_
 	if (pid > 0)
 		return;
 	reply.result.err = -errno;
-	(void)packet_send(sock, &reply, sizeof(reply), -EBADF);
+	if (request->root && request->work == STAGING_UMOUNT && !request->force)
+		root = receive_root(sock);
+	(void)packet_send(sock, &reply, sizeof(reply), MAX(root, -EBADF));
+	close_fd(root);
 }
 
 static void serve(int sock, int dev_fd)

@@ -95,12 +95,15 @@ static void run_umount(const struct staging_request *request, struct staging_res
 		detach(request->id, result);
 		return;
 	}
-	if (umount2(worker_mount_point(request->id).text, UMOUNT_NOFOLLOW) == 0 ||
-	    errno == EINVAL || errno == ENOENT) {
+	if (umount2(worker_mount_point(request->id).text, UMOUNT_NOFOLLOW) == 0) {
 		remove_mount_point(request->id);
 		return;
 	}
 	result->err = -errno;
+	if (result->err == -EINVAL || result->err == -ENOENT) {
+		remove_mount_point(request->id);
+		result->err = -ENOENT; /* worker_run() looks whether it lives on */
+	}
 	if (result->err == -EBUSY)
 		result->root_fd = open_root(request->id, O_PATH);
 }
@@ -119,6 +122,18 @@ static void flush_disk(const struct staging_request *request, const struct worke
 	fd = open(node.path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd >= 0)
 		(void)fsync(fd);
+}
+
+/* Nothing is mounted here; an unmount that an earlier keeper began may still be writing. */
+static int still_held(const struct staging_request *request, const struct worker_tools *tools)
+{
+	_cleanup_(device_node_done) struct device_node node = DEVICE_NODE_NULL;
+
+	if (!*request->kname)
+		return 0;
+	return device_node_find(tools->dev_fd, request->kname, request->devnum, &node) == -EBUSY
+		       ? -ETIMEDOUT
+		       : 0;
 }
 
 static void run_sync(const struct staging_request *request, struct staging_result *result)
@@ -213,6 +228,8 @@ void worker_run(const struct staging_request *request, const struct worker_tools
 		mounter_run(request, tools, ret_result);
 	else
 		works[request->work](request, ret_result);
+	if (request->work == STAGING_UMOUNT && ret_result->err == -ENOENT)
+		ret_result->err = still_held(request, tools);
 	if (request->work == STAGING_UMOUNT && *request->kname && ret_result->err == 0)
 		flush_disk(request, tools);
 }

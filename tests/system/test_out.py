@@ -183,3 +183,45 @@ def test_what_could_not_be_written(stuck, again):
         scene.disk.work()
     told = scene.eject()
     assert told.returncode == 1 and "could not be put on it" in told.stderr, told
+
+
+def test_hidden_while_it_cannot_be_unmounted(stuck):
+    """Hidden by the configuration while its unmount stalls, until that is given up."""
+    scene = stuck("--idle-timeout", "4s")
+    scene.write()
+    scene.disk.stall()
+    until("being unmounted", lambda: "-> unmounting" in scene.view.log(), 10)
+    scene.hide()
+    scene.reload()
+    until("given up", lambda: "unmounting -> failed" in scene.view.log(), 10)
+    scene.disk.work()
+    until("hidden", lambda: scene.view.names() == set(), 10)
+
+
+def test_second_eject_of_what_could_not_be_written(stuck):
+    """Who ejects it again, while its name vanishes or after that, is told the same."""
+    scene = stuck()
+    scene.write()
+    with open(scene.view.path("STUCK", "lost"), "wb") as file:
+        file.write(os.urandom(1 << 20))
+        scene.disk.fail()
+    until("it is known", lambda: "could not be put on the disk" in scene.view.log())
+    scene.disk.work()
+    for _ in range(3):
+        told = scene.eject()
+        assert told.returncode == 1 and "could not be put on it" in told.stderr, told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGUSR1, signal.SIGKILL], ids=["restart", "crash"])
+def test_ejected_after_a_restart(stuck, how):
+    """An unmount that hangs goes on after its daemon: the next one does not call the disk safe."""
+    scene = stuck(kind=Service)
+    scene.write()
+    scene.disk.stall()
+    assert scene.eject().returncode == 1
+    scene.view.replace(how)
+    assert scene.eject().returncode == 1
+    scene.disk.work()
+    until("unmounted in the end", lambda: not scene.disk.held(), 10)
+    assert scene.eject().returncode == 0
