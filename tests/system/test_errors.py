@@ -294,7 +294,13 @@ def test_no_descriptors(daemon, loopdev):
 def descriptors_left(pid, count):
     """Lets a process open only so many descriptors more; a limit does not count, it is a number."""
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    looks = []
+
+    def same():
+        looks.append({int(name) for name in os.listdir(f"/proc/{pid}/fd")})
+        return len(looks) > 30 and all(look == looks[-1] for look in looks[-30:])
+    until("it opens and closes nothing", same)
+    used = looks[-1]
     free = [number for number in range(len(used) + count + 1) if number not in used]
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[count], before[1]))
     try:
