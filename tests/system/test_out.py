@@ -39,6 +39,14 @@ class Scene:
             os.fsync(file.fileno())
         self.view.wait_state("STUCK", "clean")
 
+    def hide_while_unmounted(self):
+        """It stalls while it is unmounted since it is idle, and is hidden meanwhile."""
+        self.write()
+        self.disk.stall()
+        until("being unmounted", lambda: "-> unmounting" in self.view.log(), 10)
+        self.hide()
+        self.reload()
+
     def eject(self, *options):
         return self.view.eject("STUCK", *options, check=False)
 
@@ -91,11 +99,7 @@ def test_hidden_while_it_is_mounted(stuck):
 
 def test_hidden_while_it_is_unmounted(stuck):
     scene = stuck("--idle-timeout", "4s")
-    scene.write()
-    scene.disk.stall()
-    until("being unmounted", lambda: "-> unmounting" in scene.view.log(), 10)
-    scene.hide()
-    scene.reload()
+    scene.hide_while_unmounted()
     scene.disk.work()
     until("hidden", lambda: scene.view.names() == set(), 10)
 
@@ -188,11 +192,7 @@ def test_what_could_not_be_written(stuck, again):
 def test_hidden_while_it_cannot_be_unmounted(stuck):
     """Hidden by the configuration while its unmount stalls, until that is given up."""
     scene = stuck("--idle-timeout", "4s")
-    scene.write()
-    scene.disk.stall()
-    until("being unmounted", lambda: "-> unmounting" in scene.view.log(), 10)
-    scene.hide()
-    scene.reload()
+    scene.hide_while_unmounted()
     until("given up", lambda: "unmounting -> failed" in scene.view.log(), 10)
     scene.disk.work()
     until("hidden", lambda: scene.view.names() == set(), 10)
