@@ -18,6 +18,7 @@ import pytest
 from harness import kernel, processes
 from harness.failing import failing
 from harness.programs import at_work, serving
+from harness.tracing import hold as hold_by_strace
 from harness.wait import SLOWNESS, until
 
 pytestmark = pytest.mark.data
@@ -103,18 +104,7 @@ def hold(pid, what):
     """strace that lets every thread of the process stop for a while at such a call's end or, before
     a reply, at its beginning."""
     delay = "delay_enter" if what == "writev" else "delay_exit"
-    strace = subprocess.Popen(["strace", "-f", "-qq", "-e", f"trace={what}", "-e",
-                               f"inject={what}:{delay}=20000000", "-o", "/dev/null",
-                               "-p", str(pid)],
-                              stderr=subprocess.PIPE, text=True)
-
-    def traced():
-        assert strace.poll() is None, strace.stderr.read()
-        status = [open(f"/proc/{pid}/task/{task}/status", encoding="ascii").read()
-                  for task in os.listdir(f"/proc/{pid}/task")]
-        return all(f"TracerPid:\t{strace.pid}\n" in text for text in status)
-    until("strace holds every thread", traced, 15)
-    return strace
+    return hold_by_strace(pid, what, f"{delay}=20000000")
 
 
 def stopped(pid):

@@ -6,13 +6,13 @@ server is at it. strace holds the server in between.
 import contextlib
 import os
 import stat
-import subprocess
 import threading
 
 import pytest
 
 from harness import kernel
 from harness.programs import serving
+from harness.tracing import hold
 from harness.wait import until
 from test_killed import held
 
@@ -24,18 +24,8 @@ RENAME_EXCHANGE = 2
 @contextlib.contextmanager
 def delayed(pid, calls):
     """Each thread of the server stands still for a moment before it makes such a call."""
-    strace = subprocess.Popen(["strace", "-f", "-qq", "-e", f"trace={calls}", "-e",
-                               f"inject={calls}:delay_enter=700000", "-o", "/dev/null",
-                               "-p", str(pid)],
-                              stderr=subprocess.PIPE, text=True)
-
-    def traced():
-        assert strace.poll() is None, strace.stderr.read()
-        status = [open(f"/proc/{pid}/task/{task}/status", encoding="ascii").read()
-                  for task in os.listdir(f"/proc/{pid}/task")]
-        return all(f"TracerPid:\t{strace.pid}\n" in text for text in status)
+    strace = hold(pid, calls, "delay_enter=700000")
     try:
-        until("strace sees every thread", traced, 15)
         yield
     finally:
         strace.terminate()
