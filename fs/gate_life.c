@@ -23,6 +23,7 @@ static void gate_drained(struct medium *m)
 	bool waits;
 
 	m->frozen = false;
+	m->close_asked = false;
 	pthread_mutex_unlock(&m->lock);
 	dirs_drop_medium(&m->view->dirs, m);
 	files_drop_deleted(&m->view->files, m->slot);
@@ -51,9 +52,7 @@ static void gate_drained(struct medium *m)
 /* Under the lock. What ends something runs without a root, too. */
 static bool is_ending(const struct medium *m)
 {
-	if (m->root_fd < 0)
-		return m->frozen;
-	return m->state == GATE_DRAINING || m->state == GATE_EJECTING || m->state == GATE_FENCED;
+	return m->close_asked || m->frozen || (m->state == GATE_FENCED && m->root_fd >= 0);
 }
 
 void gate_settle(struct medium *m)
@@ -216,6 +215,7 @@ void view_medium_close(struct view *view, uint32_t id, enum view_close how)
 	}
 	if (m->state == GATE_OPEN || m->state == GATE_UNMOUNTED)
 		m->state = how == VIEW_CLOSE_IDLE ? GATE_DRAINING : GATE_EJECTING;
+	m->close_asked = m->state == GATE_DRAINING || m->state == GATE_EJECTING;
 	mounted = m->root_fd >= 0;
 	if (m->running_count == 0 && !mounted)
 		gate_drained(m); /* unlocks */
@@ -233,8 +233,10 @@ void view_medium_reopen(struct view *view, uint32_t id)
 	if (!m)
 		return;
 	pthread_mutex_lock(&m->lock);
-	if (m->state == GATE_EJECTED || m->state == GATE_EJECTING)
+	if (m->state == GATE_EJECTED || m->state == GATE_EJECTING) {
 		m->state = m->root_fd >= 0 ? GATE_OPEN : GATE_UNMOUNTED;
+		m->close_asked = false;
+	}
 	want_mount = m->state == GATE_UNMOUNTED && !list_empty(&m->waiting);
 	if (want_mount)
 		m->state = GATE_OPENING;

@@ -77,6 +77,7 @@ struct medium {
 	enum gate_state state;
 	int fence_err;
 	bool frozen;	     /* by the fence: its nodes, until nothing runs any more */
+	bool close_asked;    /* by view_medium_close(): events.closed when nothing runs any more */
 	struct list running; /* requests */
 	unsigned running_count;
 	unsigned running_of[GATE_CLASSES];

@@ -100,6 +100,7 @@ struct world {
 	uint64_t root;
 	char path[64];
 	int peer;
+	unsigned closed; /* how often the daemon was told so */
 };
 
 static void on_id(uint32_t id, void *data)
@@ -108,6 +109,7 @@ static void on_id(uint32_t id, void *data)
 
 static void on_closed(uint32_t id, int err, void *data)
 {
+	(*(unsigned *)data)++;
 }
 
 static void on_changed(void *data)
@@ -116,16 +118,17 @@ static void on_changed(void *data)
 
 static int setup(void **state)
 {
+	struct world *w = calloc(1, sizeof(*w));
 	struct view_args args = {
 		.store_fd = store_new_fd(),
 		.previous_fd = -EBADF,
 		.events = {.want_mount = on_id,
 			   .changed = on_changed,
 			   .closed = on_closed,
-			   .fenced = on_id},
+			   .fenced = on_id,
+			   .data = w ? &w->closed : NULL},
 	};
 	const struct view_medium facts = {.id = ID, .name = "one", .visible = true};
-	struct world *w = calloc(1, sizeof(*w));
 	struct view_features features;
 	struct fuse_entry_out entry;
 
@@ -255,12 +258,44 @@ static void removed_while_something_ends(void **state)
 	assert_false(is_frozen(w));
 }
 
+/* An eject that comes when the last file is closed already, and its RELEASE not yet through. */
+static void ejected_while_something_ends(void **state)
+{
+	struct world *w = *state;
+	const struct fuse_in_header head = {.len = sizeof(head), .opcode = FUSE_RELEASE};
+	struct request req = {.view = w->view, .head = &head, .answered = true};
+
+	list_init(&req.link);
+	assert_int_equal(gate_enter(w->medium, &req, false), GATE_GO);
+	view_medium_close(w->view, ID, VIEW_CLOSE_EJECT);
+	assert_int_equal(w->closed, 0);
+	assert_int_equal(w->medium->state, GATE_EJECTING);
+	assert_null(gate_leave(w->medium, &req));
+	assert_int_equal(w->closed, 1);
+	assert_int_equal(w->medium->state, GATE_EJECTED);
+
+	/* told once, whatever ends after it */
+	assert_int_equal(gate_enter(w->medium, &req, false), GATE_GO);
+	assert_null(gate_leave(w->medium, &req));
+	assert_int_equal(w->closed, 1);
+
+	/* the eject was given up: what ends does not close it */
+	view_medium_reopen(w->view, ID);
+	assert_int_equal(gate_enter(w->medium, &req, false), GATE_GO);
+	view_medium_close(w->view, ID, VIEW_CLOSE_EJECT);
+	view_medium_reopen(w->view, ID);
+	assert_null(gate_leave(w->medium, &req));
+	assert_int_equal(w->closed, 1);
+	assert_int_equal(w->medium->state, GATE_UNMOUNTED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(init_that_was_not_answered),
 		cmocka_unit_test_setup_teardown(mode_of_a_link, setup, teardown),
 		cmocka_unit_test_setup_teardown(removed_while_something_ends, setup, teardown),
+		cmocka_unit_test_setup_teardown(ejected_while_something_ends, setup, teardown),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);
