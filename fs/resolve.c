@@ -212,7 +212,10 @@ static bool is_nameless(const struct medium *m, const struct node_info *node)
 	return flags & NODE_NAMELESS;
 }
 
-/* Between the call on the disk and the table: a name of one of them is missing in the other. */
+/*
+ * Between the call on the disk and the table: a name of one of them is missing in the other. Who
+ * asks may be one of those that change names, and two of them must not wait for each other.
+ */
 static void names_wait(struct medium *m, unsigned done)
 {
 	const struct timespec pause = {.tv_nsec = 1000000};

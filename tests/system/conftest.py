@@ -18,6 +18,7 @@ pytest.register_assert_rewrite("harness")
 from harness import disks, kernel, rootless  # noqa: E402  (after the path is set)
 from harness.container import Run  # noqa: E402
 from harness.daemon import Daemon  # noqa: E402
+from harness.dying import DyingDisk  # noqa: E402
 from harness.guests import Refused  # noqa: E402
 from harness.podman import Container, Engine  # noqa: E402
 from harness.wait import SLOWNESS  # noqa: E402
@@ -128,6 +129,23 @@ def zram(work):
     remove_all(made)
 
 
+@pytest.fixture
+def dying(work, request):
+    """dying(fstype, label=): a disk that stalls or fails on command, formatted and not yet plugged.
+    At the end of the test it works again before the daemon is stopped."""
+    made = []
+
+    def factory(fstype="ext4", **parameters):
+        disk = DyingDisk(work)
+        made.append(disk)
+        return disk.format(fstype, **parameters)
+
+    factory.made = made
+    request.node.can_hang.append(made)
+    yield factory
+    remove_all(made)
+
+
 def remove_all(made):
     """Removes every one of them, and only then tells about the first that could not be."""
     failures = []
@@ -140,11 +158,11 @@ def remove_all(made):
 
 
 @pytest.fixture
-def daemon(work, request, loopdev, zram):
+def daemon(work, request, loopdev, zram, dying):
     """
     daemon(disk, ..., options=[...]): a running daemon that shows these disks. At the end of the
-    test each one is ended by SIGTERM and searched for what it may have left. (It depends on the
-    disk fixtures so that it ends before they do.)
+    test, with all disks at work, each one is ended by SIGTERM and searched for what it may have
+    left. (It depends on the disk fixtures so that it ends before they do.)
     """
     made = []
     numbers = itertools.count()
@@ -160,9 +178,11 @@ def daemon(work, request, loopdev, zram):
         made.append(one)
         return one.start(ready) if start else one
 
-    request.node.can_hang = [made]
+    request.node.can_hang.append(made)
     yield factory
     try:
+        for disk in dying.made:
+            disk.work()
         for one in made:
             if one.process and one.process.poll() is None:
                 one.stop()
@@ -189,7 +209,7 @@ def run(work, request, loopdev):
         made.append(one)
         return one
 
-    request.node.can_hang = [made]
+    request.node.can_hang.append(made)
     yield factory
     for one in made:
         one.clean_up()
@@ -250,7 +270,7 @@ def container(request, work, loopdev):
         made.append(one)
         return one
 
-    request.node.can_hang = [made]
+    request.node.can_hang.append(made)
     yield factory
     for one in made:
         one.clean_up()
@@ -317,11 +337,12 @@ def deadline(request):
     marker = request.node.get_closest_marker("deadline")
     seconds = (marker.args[0] if marker else 60) * SLOWNESS
     expired = []
+    request.node.can_hang = []  # lists that the other fixtures fill
 
     def cut_off():
         expired.append(seconds)
         faulthandler.dump_traceback(file=sys.__stderr__)
-        for one in itertools.chain(*getattr(request.node, "can_hang", [])):
+        for one in itertools.chain(*request.node.can_hang):
             one.cut_off()
 
     timer = threading.Timer(seconds, cut_off)

@@ -11,7 +11,6 @@ import threading
 import pytest
 
 from harness import processes
-from harness.dying import DyingDisk
 from harness.people import sh
 from harness.programs import serving
 from harness.wait import took, until
@@ -20,24 +19,15 @@ pytestmark = [pytest.mark.data, pytest.mark.log_errors("STUCK", "I/O error")]
 
 
 @pytest.fixture
-def pair(daemon, loopdev, work, request):
+def pair(daemon, loopdev, dying, request):
     """A disk that can stall, and a good one, both shown and mounted."""
-    bad = DyingDisk(work)
-    try:
-        bad.format("ext4", label="STUCK")
-        good = loopdev(label="GOOD")
-        request.node.can_hang.append([bad])
-        view = daemon(bad, good, options=["--mount-timeout", "3s", "--probe-timeout", "2s",
-                                          *getattr(request, "param", [])])
-        bad.plug()
-        good.plug()
-        view.wait_for("STUCK", "GOOD")
-        yield view, bad, good
-        bad.work()
-        view.stop()
-    finally:
-        view.clean_up()
-        bad.remove()
+    bad, good = dying("ext4", label="STUCK"), loopdev(label="GOOD")
+    view = daemon(bad, good, options=["--mount-timeout", "3s", "--probe-timeout", "2s",
+                                      *getattr(request, "param", [])])
+    bad.plug()
+    good.plug()
+    view.wait_for("STUCK", "GOOD")
+    return view, bad, good
 
 
 def write_files(directory, count=30):

@@ -12,7 +12,6 @@ import subprocess
 import pytest
 
 from harness import processes
-from harness.dying import DyingDisk
 from harness.people import as_user, crowd, sh
 from harness.wait import took, until
 
@@ -354,20 +353,15 @@ def test_probe_of_what_is_never_shown(hotplugfs, loopdev, content):
         assert {"swap": "(swap)", "nothing": "not formatted"}[content] in told["reason"]
 
 
-def test_probe_of_a_broken_disk(hotplugfs, work):
+def test_probe_of_a_broken_disk(hotplugfs, dying):
     """A device that cannot be read is a failure: what it is is told, and no name is made up."""
-    bad = DyingDisk(work)
-    try:
-        bad.format("ext4", label="BAD", uuid=UUID)
-        bad.plug()
-        bad.fail()
-        result = hotplugfs("probe", "--json", bad.device)
-        assert result.returncode == 1 and "cannot be read: Input/output error" in result.stderr
-        told = json.loads(result.stdout)
-        assert (told["outcome"], told["name"], told["shown"]) == ("cannot be read", None, False)
-        assert "cannot be read (EIO)" in told["reason"]
-    finally:
-        bad.remove()
+    bad = dying("ext4", label="BAD", uuid=UUID).plug()
+    bad.fail()
+    result = hotplugfs("probe", "--json", bad.device)
+    assert result.returncode == 1 and "cannot be read: Input/output error" in result.stderr
+    told = json.loads(result.stdout)
+    assert (told["outcome"], told["name"], told["shown"]) == ("cannot be read", None, False)
+    assert "cannot be read (EIO)" in told["reason"]
 
 
 @pytest.mark.parametrize("device", ["/dev/does-not-exist", "/dev/null", "/etc/passwd", "/"])

@@ -12,7 +12,6 @@ import pytest
 
 from harness import processes
 from harness.disks import KERNEL_FILESYSTEMS
-from harness.dying import DyingDisk
 from harness.failing import failing
 from harness.people import as_user, sh
 from harness.wait import until
@@ -128,39 +127,32 @@ def read_all(path):
 
 @pytest.mark.log_errors("could not be put on the disk|I/O error")
 @pytest.mark.parametrize("fstype", KERNEL_FILESYSTEMS)
-def test_disk_fails(daemon, loopdev, work, request, fstype):
+def test_disk_fails(daemon, loopdev, dying, fstype):
     """EIO for who reads what is in no cache, or wants something written; what is in memory can be
     read, and another disk does not notice. Then, when the disk answers again, it can be read."""
-    bad = DyingDisk(work)
-    request.node.can_hang.append([bad])
-    try:
-        bad.format(fstype, label="BAD")
-        with bad.native() as tree:
-            for name in ("cold", "warm"):
-                with open(os.path.join(tree, name), "wb") as file:
-                    file.write(os.urandom(1 << 18))
-        other = loopdev(label="OTHER").plug()
-        view = daemon(bad, other)
-        bad.plug()
-        view.wait_for("BAD", "OTHER")
-        warm = read_all(view.path("BAD", "warm"))
-        assert os.stat(view.path("BAD", "cold")).st_size == 1 << 18
+    bad = dying(fstype, label="BAD")
+    with bad.native() as tree:
+        for name in ("cold", "warm"):
+            with open(os.path.join(tree, name), "wb") as file:
+                file.write(os.urandom(1 << 18))
+    other = loopdev(label="OTHER").plug()
+    view = daemon(bad, other)
+    bad.plug()
+    view.wait_for("BAD", "OTHER")
+    warm = read_all(view.path("BAD", "warm"))
+    assert os.stat(view.path("BAD", "cold")).st_size == 1 << 18
+    bad.fail()
+    assert attempt(read_all, view.path("BAD", "cold")) == errno.EIO
+    assert read_all(view.path("BAD", "warm")) == warm
+    works(view.path("OTHER"))
+    bad.work()
+    assert len(read_all(view.path("BAD", "cold"))) == 1 << 18
+    with open(view.path("BAD", "warm"), "r+b") as file:
+        file.write(b"new")
+        file.flush()
         bad.fail()
-        assert attempt(read_all, view.path("BAD", "cold")) == errno.EIO
-        assert read_all(view.path("BAD", "warm")) == warm
-        works(view.path("OTHER"))
-        bad.work()
-        assert len(read_all(view.path("BAD", "cold"))) == 1 << 18
-        with open(view.path("BAD", "warm"), "r+b") as file:
-            file.write(b"new")
-            file.flush()
-            bad.fail()
-            assert attempt(os.fsync, file.fileno()) == errno.EIO
-        works(view.path("OTHER"))
-        bad.work()
-        view.stop()
-    finally:
-        bad.remove()
+        assert attempt(os.fsync, file.fileno()) == errno.EIO
+    works(view.path("OTHER"))
 
 
 def descriptors_of(pid):

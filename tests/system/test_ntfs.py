@@ -11,7 +11,6 @@ import subprocess
 import pytest
 
 from harness import kernel, processes
-from harness.dying import DyingDisk
 from harness.people import sh
 from harness.unprivileged import UserDaemon, give
 from harness.wait import took, until
@@ -268,21 +267,13 @@ def impostor(request):
 
 
 @pytest.fixture
-def taken_over(impostor, daemon, work, request):
+def taken_over(impostor, daemon, dying):
     """A daemon with a disk that can stall, and has taken over its driver program."""
-    disk = DyingDisk(work)
-    try:
-        disk.format("ntfs", label="STICK", size=32 << 20)
-        request.node.can_hang.append([disk])
-        view = daemon(disk, options=["--mount-timeout", "3s"])
-        disk.plug()
-        view.wait_for("STICK")
-        yield view, disk
-        disk.work()
-        view.stop()
-    finally:
-        view.clean_up()
-        disk.remove()
+    disk = dying("ntfs", label="STICK", size=32 << 20)
+    view = daemon(disk, options=["--mount-timeout", "3s"])
+    disk.plug()
+    view.wait_for("STICK")
+    return view, disk
 
 
 def test_memory_is_not_read(taken_over):

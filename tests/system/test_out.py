@@ -7,7 +7,6 @@ import threading
 
 import pytest
 
-from harness.dying import DyingDisk
 from harness.service import Service
 from harness.wait import holds, until
 
@@ -52,10 +51,9 @@ class Scene:
 
 
 @pytest.fixture
-def stuck(daemon, work, request):
-    disk = DyingDisk(work)
+def stuck(daemon, work, dying):
+    disk = dying("ext4", label="STUCK")
     config = os.path.join(work, "hotplugfs.conf")
-    views = []
 
     def start(*options, kind=None):
         with open(config, "w", encoding="ascii"):
@@ -63,23 +61,11 @@ def stuck(daemon, work, request):
         more = {"kind": kind} if kind else {}
         view = daemon(disk, options=["--mount-timeout", "3s", "--probe-timeout", "4s",
                                      "--config", config, *options], **more)
-        views.append(view)
         disk.plug()
         view.wait_for("STUCK")
         return Scene(view, disk, config)
 
-    try:
-        disk.format("ext4", label="STUCK")
-        request.node.can_hang.append([disk])
-        yield start
-        disk.work()
-        for view in views:
-            view.stop()
-    finally:
-        disk.work()
-        for view in views:
-            view.clean_up()
-        disk.remove()
+    return start
 
 
 def test_hidden_while_it_is_mounted(stuck):

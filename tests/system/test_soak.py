@@ -13,7 +13,6 @@ import time
 import pytest
 
 from harness import kernel, processes
-from harness.dying import DyingDisk
 from harness.programs import at_work, serving
 from harness.wait import SLOWNESS, until
 
@@ -187,24 +186,19 @@ def go_on_for(scene, seconds, programs):
 
 
 @pytest.fixture
-def scene(daemon, loopdev, work):
-    dying = DyingDisk(work)
-    try:
-        dying.format("ext4", label="DYING")
-        steady = loopdev(label="STEADY", size=512 << 20)
-        moving = {f"MOVING-{fstype}": loopdev(fstype, label=f"MOVING-{fstype}")
-                  for fstype in ["ext4", "btrfs", "xfs"]}
-        view = daemon(steady, *moving.values(), dying, options=["--idle-timeout", "2s"])
-        steady.plug()
-        dying.plug()
-        view.wait_for("STEADY", "DYING")
-        with open(view.path("DYING", "file"), "wb") as file:
-            file.write(os.urandom(1 << 20))
-            os.fsync(file.fileno())
-        yield Scene(view, steady, moving, dying)
-        view.stop()
-    finally:
-        dying.remove()
+def scene(daemon, loopdev, dying):
+    moody = dying("ext4", label="DYING")
+    steady = loopdev(label="STEADY", size=512 << 20)
+    moving = {f"MOVING-{fstype}": loopdev(fstype, label=f"MOVING-{fstype}")
+              for fstype in ["ext4", "btrfs", "xfs"]}
+    view = daemon(steady, *moving.values(), moody, options=["--idle-timeout", "2s"])
+    steady.plug()
+    moody.plug()
+    view.wait_for("STEADY", "DYING")
+    with open(view.path("DYING", "file"), "wb") as file:
+        file.write(os.urandom(1 << 20))
+        os.fsync(file.fileno())
+    return Scene(view, steady, moving, moody)
 
 
 def at_rest(scene):

@@ -9,7 +9,6 @@ import subprocess
 import pytest
 
 from harness import processes
-from harness.dying import DyingDisk
 from harness.people import sh
 from harness.wait import took, until
 
@@ -34,21 +33,13 @@ def stopped(pid):
 
 
 @pytest.fixture
-def stuck(daemon, work, request):
+def stuck(daemon, dying):
     """A daemon with a disk that can stall."""
-    disk = DyingDisk(work)
-    try:
-        disk.format("ext4", label="STUCK")
-        request.node.can_hang.append([disk])
-        view = daemon(disk, options=["--mount-timeout", "2s"])
-        disk.plug()
-        view.wait_for("STUCK")
-        yield view, disk
-        disk.work()
-        view.stop()
-    finally:
-        view.clean_up()
-        disk.remove()
+    disk = dying("ext4", label="STUCK")
+    view = daemon(disk, options=["--mount-timeout", "2s"])
+    disk.plug()
+    view.wait_for("STUCK")
+    return view, disk
 
 
 def numbers(pid):

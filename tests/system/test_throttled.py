@@ -5,7 +5,6 @@ import threading
 
 import pytest
 
-from harness.dying import DyingDisk
 from harness.wait import took, until
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
@@ -15,23 +14,15 @@ RATE = 4 * MIB
 
 
 @pytest.fixture
-def slow(daemon, work, request):
+def slow(daemon, dying):
     """A disk that is shown, mounted and slow from then on."""
-    disk = DyingDisk(work)
-    try:
-        disk.format("ext4", label="STICK", options=["-E", "lazy_itable_init=0,lazy_journal_init=0"])
-        request.node.can_hang.append([disk])
-        view = daemon(disk)
-        disk.plug()
-        view.wait_for("STICK")
-        os.listdir(view.path("STICK"))
-        disk.throttle(RATE)
-        yield view, disk
-        disk.work()
-        view.stop()
-    finally:
-        view.clean_up()
-        disk.remove()
+    disk = dying("ext4", label="STICK", options=["-E", "lazy_itable_init=0,lazy_journal_init=0"])
+    view = daemon(disk)
+    disk.plug()
+    view.wait_for("STICK")
+    os.listdir(view.path("STICK"))
+    disk.throttle(RATE)
+    return view, disk
 
 
 def write(path, size):

@@ -14,7 +14,6 @@ import time
 import pytest
 
 from harness import kernel, processes
-from harness.dying import DyingDisk
 from harness.every_state import EveryState
 from harness.programs import at_work, serving
 from harness.wait import SLOWNESS, until
@@ -230,52 +229,41 @@ def test_returns(stick):
     view.wait_for()
 
 
-def test_what_is_on_its_way_arrives(daemon, work, installed):
+def test_what_is_on_its_way_arrives(daemon, dying, installed):
     """A mount that takes its time is not cut off; the upgrade comes after it."""
-    disk = DyingDisk(work)
-    try:
-        disk.format("ext4", label="SLOW").plug()
-        view = daemon(disk, start=False)
-        view.binary = view.command[0] = installed
-        view.start().wait_for("SLOW")
-        disk.stall()
-        with subprocess.Popen(["ls", view.path("SLOW")], stdout=subprocess.PIPE) as listing:
-            until("it is being mounted", lambda: "idle -> mounting" in view.log())
-            with subprocess.Popen([view.binary, "upgrade", "--socket", view.socket]) as command:
-                until("it can be executed", lambda: "can take over" in view.log(), 15)
-                assert command.poll() is None and "executing" not in view.log()
-                disk.work()
-                assert listing.wait(30) == 0 and command.wait(30) == 0
-        view.eject_soon("SLOW")
-        view.stop()
-    finally:
-        disk.remove()
+    disk = dying("ext4", label="SLOW").plug()
+    view = daemon(disk, start=False)
+    view.binary = view.command[0] = installed
+    view.start().wait_for("SLOW")
+    disk.stall()
+    with subprocess.Popen(["ls", view.path("SLOW")], stdout=subprocess.PIPE) as listing:
+        until("it is being mounted", lambda: "idle -> mounting" in view.log())
+        with subprocess.Popen([view.binary, "upgrade", "--socket", view.socket]) as command:
+            until("it can be executed", lambda: "can take over" in view.log(), 15)
+            assert command.poll() is None and "executing" not in view.log()
+            disk.work()
+            assert listing.wait(30) == 0 and command.wait(30) == 0
+    view.eject_soon("SLOW")
 
 
 @pytest.mark.log_errors("STUCK", "I/O error")
-def test_what_nobody_waits_for(daemon, work, installed, request):
+def test_what_nobody_waits_for(daemon, dying, installed):
     """A mount that has hung too long, and succeeds under the next program, is undone by that."""
-    disk = DyingDisk(work)
-    request.node.can_hang.append([disk])
-    try:
-        disk.format("ext4", label="STUCK").plug()
-        view = daemon(disk, start=False, options=["--mount-timeout", "1s"])
-        view.binary = view.command[0] = installed
-        view.start().wait_for("STUCK")
-        disk.stall()
-        assert subprocess.run(["ls", view.path("STUCK")], check=False, timeout=30,
-                              stderr=subprocess.DEVNULL).returncode != 0
-        view.wait_state("STUCK", "failed")
-        upgrade(view)
-        disk.work()
-        until("it can be used again", lambda: subprocess.run(
-            ["ls", view.path("STUCK")], check=False, timeout=30, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL).returncode == 0, 15)
-        view.eject_soon("STUCK")
-        until("no child is left", lambda: not disk.mounted())
-        view.stop()
-    finally:
-        disk.remove()
+    disk = dying("ext4", label="STUCK").plug()
+    view = daemon(disk, start=False, options=["--mount-timeout", "1s"])
+    view.binary = view.command[0] = installed
+    view.start().wait_for("STUCK")
+    disk.stall()
+    assert subprocess.run(["ls", view.path("STUCK")], check=False, timeout=30,
+                          stderr=subprocess.DEVNULL).returncode != 0
+    view.wait_state("STUCK", "failed")
+    upgrade(view)
+    disk.work()
+    until("it can be used again", lambda: subprocess.run(
+        ["ls", view.path("STUCK")], check=False, timeout=30, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL).returncode == 0, 15)
+    view.eject_soon("STUCK")
+    until("no child is left", lambda: not disk.mounted())
 
 
 INHERITED = """
@@ -300,36 +288,30 @@ def test_inherited_events(daemon, loopdev, installed):
     view.wait_for("STICK")
 
 
-def test_a_request_hangs(daemon, loopdev, work, installed, request):
+def test_a_request_hangs(daemon, loopdev, dying, installed):
     """
     While a request hangs on its disk the server could not be killed, and nobody would serve the
     others: the upgrade waits, they do not.
     """
-    bad, good = DyingDisk(work), loopdev(label="GOOD").plug()
-    request.node.can_hang.append([bad])
-    try:
-        bad.format("ext4", label="STUCK").plug()
-        view = daemon(bad, good, start=False)
-        view.binary = view.command[0] = installed
-        view.start().wait_for("STUCK", "GOOD")
-        os.mkdir(view.path("STUCK", "d"))
-        view.wait_state("STUCK", "clean")
-        os.mkdir(view.path("STUCK", "e"))
-        bad.stall()
-        with subprocess.Popen(["sync", view.path("STUCK", "e")]) as stuck:
-            until("it hangs", lambda: any(
-                processes.waits(view.server_pid(), task)
-                for task in os.listdir(f"/proc/{view.server_pid()}/task")))
-            with subprocess.Popen([view.binary, "upgrade", "--socket", view.socket]) as command:
-                until("it can be executed", lambda: "can take over" in view.log(), 15)
-                os.mkdir(view.path("GOOD", "d"))
-                assert command.poll() is None and "executing" not in view.log()
-                bad.work()
-                assert stuck.wait(30) == 0 and command.wait(30) == 0
-        view.eject_soon("STUCK")
-        view.stop()
-    finally:
-        bad.remove()
+    bad, good = dying("ext4", label="STUCK").plug(), loopdev(label="GOOD").plug()
+    view = daemon(bad, good, start=False)
+    view.binary = view.command[0] = installed
+    view.start().wait_for("STUCK", "GOOD")
+    os.mkdir(view.path("STUCK", "d"))
+    view.wait_state("STUCK", "clean")
+    os.mkdir(view.path("STUCK", "e"))
+    bad.stall()
+    with subprocess.Popen(["sync", view.path("STUCK", "e")]) as stuck:
+        until("it hangs", lambda: any(
+            processes.waits(view.server_pid(), task)
+            for task in os.listdir(f"/proc/{view.server_pid()}/task")))
+        with subprocess.Popen([view.binary, "upgrade", "--socket", view.socket]) as command:
+            until("it can be executed", lambda: "can take over" in view.log(), 15)
+            os.mkdir(view.path("GOOD", "d"))
+            assert command.poll() is None and "executing" not in view.log()
+            bad.work()
+            assert stuck.wait(30) == 0 and command.wait(30) == 0
+    view.eject_soon("STUCK")
 
 
 @both
