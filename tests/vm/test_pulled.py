@@ -106,16 +106,15 @@ class Used:
                 "program_ms": (ended - told) / 1000}
 
     def check(self):
-        """What had been synced, or shown clean, is there. Returns how many of these the filesystem
-        has, but does not find."""
+        """What had been synced, or shown clean, is there. Returns how many of these the kernel's own
+        way of writing has lost."""
         lost = 0
         for name, seed in (("kept", 1), ("settled", 2))[:2 if self.writable else 1]:
             path = f"{self.label}/{name}"
             if self.vm.call("is_intact", path, SIZE, seed):
                 continue
-            hidden = self.disk.image.hidden()
-            assert name in hidden, f"{path} {self.shape} on {self.vm.release}: {hidden}, " \
-                f"{self.vm.call('why', self.label)}"
+            assert self.disk.image.has_lost(name), f"{path} {self.shape} on {self.vm.release}: " \
+                f"{self.disk.image.fault()}, {self.vm.call('why', self.label)}"
             lost += 1
         return lost
 

@@ -15,6 +15,8 @@ EPOCH = 2082844800
 HEADER_NODE, LEAF_NODE = 1, -1
 BIG_KEYS, VARIABLE_INDEX_KEYS = 2, 4
 CASE_FOLDING = 0xCF
+ROOT = 2
+"""The number of the root folder."""
 UNMOUNTED = 0x100
 
 
@@ -148,6 +150,24 @@ class Volume:
                 (number,) = struct.unpack_from(">I", node_data, end)
 
 
+def leaf_chain(tree):
+    """The leaves of a B-tree, each as its number and its keys, and whether the last one is where the
+    chain is torn: what follows it is no leaf that leads back to it."""
+    found, before, number = [], 0, struct.unpack_from(">I", tree, 14 + 10)[0]
+    while number:
+        node_data = tree[number * NODE:(number + 1) * NODE]
+        following, back, kind, records = struct.unpack_from(">IIbxH", node_data.ljust(NODE, b"\0"))
+        if (kind, back) != (LEAF_NODE, before):
+            return found, True
+        keys = []
+        for record in range(records):
+            (at,) = struct.unpack_from(">H", node_data, NODE - 2 * (record + 1))
+            keys.append(node_data[at:at + 2 + struct.unpack_from(">H", node_data, at)[0]])
+        found.append((number, keys))
+        before, number = number, following
+    return found, False
+
+
 def hidden(path):
     """
     Names that are in the catalog and that no search finds. Linux writes the way to a leaf later than
@@ -156,25 +176,24 @@ def hidden(path):
     """
     volume = Volume(path)
     tree = volume.content("catalog")
-    found, number = [], struct.unpack_from(">I", tree, 14 + 10)[0]
-    while number:
-        node_data = tree[number * NODE:(number + 1) * NODE]
-        (following, records) = struct.unpack_from(">I6xH", node_data)
-        for record in range(records):
-            (at,) = struct.unpack_from(">H", node_data, NODE - 2 * (record + 1))
-            end = at + 2 + struct.unpack_from(">H", node_data, at)[0]
-            name = order(node_data[at:end])
-            if name[1] and volume.find_leaf(tree, node_data[at:end]) != number:
-                found.append(name[1])
-        number = following
-    return found
+    return [order(one)[1] for number, keys in leaf_chain(tree)[0] for one in keys
+            if order(one)[1] and volume.find_leaf(tree, one) != number]
+
+
+def lost(path, name):
+    """Whether a name in the root folder is one that is hidden, or would be behind a torn place: a
+    leaf was split, and of the two only the one that had all names before is on the disk."""
+    chain, torn = leaf_chain(Volume(path).content("catalog"))
+    last = max((order(one) for _, keys in chain for one in keys), default=(0, ""))
+    return name in hidden(path) or (torn and last < order(key(ROOT, name)))
 
 
 def faults(path):
     """What is wrong with a volume; an empty list if nothing is."""
     volume, found = Volume(path), []
     bitmap = volume.content("map")
-    count, names = volume.leaves(volume.content("catalog"))
+    catalog_file = volume.content("catalog")
+    count, names = volume.leaves(catalog_file)
     overflow, pieces = volume.leaves(volume.content("extents"))
     volume.content("attributes")
     kinds = [struct.unpack_from(">h", data)[0] for _, data in names]
@@ -191,6 +210,7 @@ def faults(path):
             ((count, overflow) != (len(names), len(pieces)), "records are missing"),
             ([key for key, _ in names] != sorted({key for key, _ in names}, key=order),
              "the catalog is not in order"),
+            (leaf_chain(catalog_file)[1], "the chain of leaves is torn"),
             (hidden(path), "names are there that a search does not find"),
             (kinds.count(FILE) != volume.files, "the number of files is wrong"),
             (kinds.count(FOLDER) - 1 != volume.folders, "the number of folders is wrong"),

@@ -154,13 +154,13 @@ class Image:
             status, text = run(self.format.check.format(image=part), check=False)
         return None if status == 0 else text
 
-    def hidden(self):
-        """Names that are there and that the kernel does not find, since it cannot write in an order
-        that is safe."""
+    def has_lost(self, name):
+        """Whether the kernel's own way of writing has lost a name in the root directory: it does not
+        write in an order that is safe, and this can be told from the image."""
         if self.fstype != "hfsplus":
-            return []
+            return False
         with self.filesystem() as part:
-            return hfsplus.hidden(part)
+            return hfsplus.lost(part, name)
 
     def copy(self):
         other = f"{self.path}.copy"
