@@ -38,22 +38,32 @@ static void peer_drop(struct control_peer *p)
 
 static bool has_line(const struct control_peer *p)
 {
-	return p->wait == CONTROL_WAIT_NOTHING && memchr(p->input, '\n', p->input_len);
+	return memchr(p->input, '\n', p->input_len);
+}
+
+/* One answer at a time: who reads none of them must not fill our memory with them. */
+static bool may_ask(const struct control_peer *p)
+{
+	return p->wait == CONTROL_WAIT_NOTHING && p->output_len == 0;
+}
+
+/* It has said all and been told all, and is not to hear of events. */
+static bool is_done(const struct control_peer *p)
+{
+	return p->end_of_input && may_ask(p) && !p->monitor;
 }
 
 /*
  * What to wait for follows from what there is to do. A line that came while the client waited
- * for an earlier answer is looked at when the socket can be written, which is soon.
+ * for an earlier answer is looked at when the socket can be written.
  */
 void control_peer_arm(struct control_peer *p)
 {
 	uint32_t events = 0;
 
-	if (!p->end_of_input)
-		events |= EPOLLRDHUP;
 	if (!p->end_of_input && p->input_len < sizeof(p->input))
-		events |= EPOLLIN;
-	if (p->output_len > 0 || has_line(p))
+		events |= EPOLLIN | EPOLLRDHUP; /* without room, its end could not be read */
+	if (p->output_len > 0 || (may_ask(p) && has_line(p)) || is_done(p))
 		events |= EPOLLOUT;
 	(void)loop_fd_events(p->source, events);
 }
@@ -128,9 +138,9 @@ static void peer_line(struct control_peer *p)
 
 static void peer_lines(struct control_peer *p)
 {
-	while (has_line(p))
+	while (may_ask(p) && has_line(p))
 		peer_line(p);
-	if (p->input_len == sizeof(p->input) && p->wait == CONTROL_WAIT_NOTHING) {
+	if (p->input_len == sizeof(p->input) && !has_line(p) && may_ask(p)) {
 		control_reply_error(p, -EMSGSIZE, "the request is too long");
 		p->end_of_input = true;
 	}
@@ -163,7 +173,7 @@ void control_peer_ready(int fd, uint32_t events, void *data)
 	peer_lines(p);
 	if (events & (EPOLLHUP | EPOLLERR))
 		peer_drop(p);
-	if (p->end_of_input && p->output_len == 0 && p->wait == CONTROL_WAIT_NOTHING && !p->monitor)
+	if (is_done(p))
 		peer_free(p);
 	else
 		control_peer_arm(p);
