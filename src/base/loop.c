@@ -10,6 +10,9 @@
 
 #include "list.h"
 
+/* Of a child that somebody else has reaped: it is not known to have ended well. */
+#define STATUS_UNKNOWN 0xff00
+
 struct loop_fd {
 	struct loop *loop;
 	struct list link;
@@ -306,7 +309,7 @@ void loop_signals_reset(void)
 static void child_exited(int fd, uint32_t events, void *data)
 {
 	struct loop_child *child = data;
-	int status = 0;
+	int status = STATUS_UNKNOWN;
 
 	(void)fd;
 	(void)events;

@@ -113,6 +113,8 @@ int main(int argc, char **argv)
 		_exit(program_helper_run());
 	/* A closed pipe is an error of write(2), like a full disk. */
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* Ignored, as some start us, it would take the exit statuses of children from us. */
+	(void)signal(SIGCHLD, SIG_DFL);
 	output_init();
 	if (!command)
 		return plain_run(argc, argv);

@@ -46,7 +46,6 @@ void running_signals(struct broker *b, sigset_t *set)
 		sigdelset(set, not_for_command[i]);
 	/* Taking the terminal back, and messages while COMMAND has it, must not stop us. */
 	(void)signal(SIGTTOU, SIG_IGN);
-	(void)signal(SIGCHLD, SIG_DFL); /* ignored, it would take the exit status from us */
 }
 
 void running_start(struct broker *b)
