@@ -28,6 +28,12 @@ void process_ignore_stop(void);
 int process_die_with(pid_t parent);
 
 /*
+ * Kills a child that was forked just now and that nobody can watch, and reaps it. It has had no time
+ * to come to a device that it would have to be waited for.
+ */
+void process_kill_new(pid_t pid);
+
+/*
  * execvp(3) that tells "not found" as shells do: -ENOENT if no directory of PATH has the file, also
  * where some of them may not be searched. Returns -errno, or not at all.
  */

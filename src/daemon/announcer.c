@@ -135,7 +135,6 @@ static void outcome_readable(int fd, uint32_t events, void *data)
 static void start_again(void *data)
 {
 	struct announcer *a = data;
-
 	int r = announcer_start(a);
 
 	if (r < 0)
@@ -178,7 +177,13 @@ static int watch(struct announcer *a)
 {
 	int r = loop_child_add(a->loop, a->pid, process_ended, a, &a->child);
 
-	return r < 0 ? r : loop_fd_add(a->loop, a->sock, EPOLLIN, outcome_readable, a, &a->source);
+	if (r < 0) {
+		process_kill_new(a->pid);
+		a->pid = 0;
+		a->sock = close_fd(a->sock);
+		return r;
+	}
+	return loop_fd_add(a->loop, a->sock, EPOLLIN, outcome_readable, a, &a->source);
 }
 
 static int start_now(struct announcer *a)

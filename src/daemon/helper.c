@@ -59,13 +59,15 @@ int helper_start(struct loop *loop, int (*fn)(const char *path), const char *pat
 		_exit(-fn(path));
 	}
 	r = h->pid < 0 ? -errno : loop_child_add(loop, h->pid, child_ended, h, &h->child);
-	if (r == 0)
-		r = loop_timer_add(loop, deadline_ms, expired, h, &h->deadline);
 	if (r < 0) {
 		if (h->pid > 0)
-			(void)kill(h->pid, SIGKILL);
-		loop_child_forget(h->child);
+			process_kill_new(h->pid);
 		free(h);
+		return r;
+	}
+	r = loop_timer_add(loop, deadline_ms, expired, h, &h->deadline);
+	if (r < 0) {
+		helper_cancel(h);
 		return r;
 	}
 	*ret_helper = h;

@@ -303,8 +303,7 @@ static int server_watch(struct supervisor *s)
 	int r = loop_child_add(s->loop, s->pid, process_ended, s, &s->child);
 
 	if (r < 0) {
-		(void)kill(s->pid, SIGKILL);
-		(void)waitpid(s->pid, NULL, 0);
+		process_kill_new(s->pid);
 		s->pid = 0;
 		return r;
 	}

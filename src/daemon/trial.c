@@ -141,9 +141,12 @@ static int start(struct trial *t, struct loop *loop, const char *program, const 
 		return -errno;
 	if (t->pid == 0)
 		child_main(program, argv, record_fd, theirs, parent);
+	r = loop_child_add(loop, t->pid, child_ended, t, &t->child);
+	if (r < 0) {
+		process_kill_new(t->pid);
+		return r;
+	}
 	r = loop_timer_add(loop, TRIAL_DEADLINE_MS, expired, t, &t->deadline);
-	if (r == 0)
-		r = loop_child_add(loop, t->pid, child_ended, t, &t->child);
 	if (r < 0)
 		(void)kill(t->pid, SIGKILL);
 	return r;

@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
 #include "base/process.h"
 #include "base/sandbox.h"
@@ -156,8 +155,7 @@ static int start_child(struct loop *loop, int dev_fd, const struct blockdev *dev
 		child_main(dev_fd, dev, write_fd, parent);
 	r = loop_child_add(loop, probe->pid, child_exited, probe, &probe->child);
 	if (r < 0) {
-		(void)kill(probe->pid, SIGKILL);
-		(void)waitpid(probe->pid, NULL, 0);
+		process_kill_new(probe->pid);
 		return r;
 	}
 	r = loop_fd_add(loop, probe->answer_fd, EPOLLIN, answer_came, probe, &probe->answer);

@@ -221,8 +221,13 @@ static int keeper_ensure(struct staging *staging, int namespace_fd)
 	r = keeper_start(staging->dev_fd, namespace_fd, &staging->keeper_pid, &staging->keeper_fd);
 	if (r < 0)
 		return r;
-	return loop_child_add(staging->loop, staging->keeper_pid, keeper_ended, staging,
-			      &staging->keeper);
+	r = loop_child_add(staging->loop, staging->keeper_pid, keeper_ended, staging,
+			   &staging->keeper);
+	if (r < 0) { /* nothing is mounted in it yet */
+		staging->keeper_fd = close_fd(staging->keeper_fd);
+		process_kill_new(staging->keeper_pid);
+	}
+	return r;
 }
 
 static struct staging *staging_alloc(struct loop *loop, const struct staging_args *args)

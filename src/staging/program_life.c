@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
+#include "base/process.h"
 #include "staging/program_mount.h"
 
 /* What it may write before others have their turn. */
@@ -121,10 +122,8 @@ int program_start(struct loop *loop, const struct program_order *order,
 	r = fork_one(loop, order, program);
 	if (r == 0) {
 		r = loop_child_add(loop, program->pid, child_ended, program, &program->child);
-		if (r < 0) {
-			(void)kill(program->pid, SIGKILL);
-			(void)waitpid(program->pid, NULL, 0);
-		}
+		if (r < 0)
+			process_kill_new(program->pid);
 	}
 	if (r == 0)
 		r = loop_fd_add(loop, program->words_fd, EPOLLIN, words_come, program,
