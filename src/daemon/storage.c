@@ -252,8 +252,8 @@ static void sync_due(void *data)
 	struct medium *m = data;
 
 	m->sync_timer = loop_timer_remove(m->sync_timer);
-	if (m->state == MEDIUM_DIRTY && !m->job)
-		(void)storage_sync(m->broker, m);
+	if (m->state == MEDIUM_DIRTY && !m->job && is_shortage(storage_sync(m->broker, m)))
+		storage_settle(m->broker, m); /* which has it tried again */
 }
 
 void storage_settle(struct broker *b, struct medium *m)
