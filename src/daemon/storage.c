@@ -187,12 +187,21 @@ void storage_want_mount(struct broker *b, struct medium *m)
 	}
 }
 
-/* What could not be unmounted may be without a mount point by now, and live on. */
-static void not_mounted(struct broker *b, struct medium *m)
+/*
+ * err -ENOENT: nothing is; else it is not known. What could not be unmounted may be without a mount
+ * point by now, and live on.
+ */
+static void not_found(struct broker *b, struct medium *m, int err)
 {
+	if (err != -ENOENT)
+		m->umount_err = err;
 	medium_set_state(m, MEDIUM_FAILED);
-	if (m->umount_err == 0)
+	if (m->umount_err == 0) {
 		medium_set_state(m, MEDIUM_IDLE);
+	} else {
+		medium_set_reason(m, "may still be mounted: %s", medium_error_text(m->umount_err));
+		log_warning("%s %s", QUOTE(m->name), m->reason);
+	}
 	visibility_update(b, m);
 }
 
@@ -218,8 +227,8 @@ static void found(const struct staging_result *result, void *data)
 	m->job = NULL;
 	m->seeking = false;
 	if (result->err < 0) {
-		log_debug("%s is not mounted: %s", m->dev.kname, errno_name(-result->err));
-		not_mounted(b, m);
+		log_debug("%s is not found: %s", m->dev.kname, errno_name(-result->err));
+		not_found(b, m, result->err);
 	} else {
 		m->wanted = false;
 		m->root_fd = result->root_fd;
@@ -238,11 +247,12 @@ static void found(const struct staging_result *result, void *data)
 
 void storage_find(struct broker *b, struct medium *m)
 {
-	m->seeking = true;
-	if (staging_find_start(b->staging, m->id, m->driver->program, b->config->mount_timeout_ms,
-			       found, m, &m->job) < 0) {
-		m->seeking = false;
-		not_mounted(b, m);
+	int r = staging_find_start(b->staging, m->id, m->driver->program,
+				   b->config->mount_timeout_ms, found, m, &m->job);
+
+	m->seeking = r == 0;
+	if (r < 0) {
+		not_found(b, m, r);
 		go_on_found(b, m);
 	}
 }
