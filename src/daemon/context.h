@@ -120,6 +120,8 @@ void reconcile_conceal(struct broker *b, struct medium *m, const char *reason);
 
 void probing_request(struct broker *b, struct medium *m);
 void probing_cancel(struct broker *b, struct medium *m);
+/* After some were cancelled: there may be room for others. */
+void probing_go_on(struct broker *b);
 bool probing_quiet(const struct broker *b);
 
 /* drives.c: drives whose medium can be exchanged, see device/drive.h */

@@ -97,6 +97,12 @@ void probing_cancel(struct broker *b, struct medium *m)
 	m->probing = MEDIUM_PROBE_NONE;
 }
 
+void probing_go_on(struct broker *b)
+{
+	if (b->phase != BROKER_ENDING)
+		pump(b);
+}
+
 bool probing_quiet(const struct broker *b)
 {
 	return b->probes_running == 0 && list_empty(&b->probe_queue);

@@ -66,6 +66,7 @@ void removal_start(struct broker *b, struct medium *m)
 	m->redecide = false;
 	medium_set_state(m, MEDIUM_REMOVED);
 	removal_finish(b, m);
+	probing_go_on(b);
 	if (b->phase == BROKER_ENDING)
 		shutdown_medium_rests(b);
 }
