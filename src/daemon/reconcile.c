@@ -100,6 +100,7 @@ static void show_under(struct broker *b, struct medium *m, const char *base)
 static void decide(struct broker *b, struct medium *m)
 {
 	struct policy_input in = facts(b, m, udev_source_ask(b->udev, m->dev.devnum));
+	const struct driver *driver;
 	char reason[LIMIT_REASON];
 	char base[LIMIT_NAME + 1];
 
@@ -108,11 +109,12 @@ static void decide(struct broker *b, struct medium *m)
 		reconcile_conceal(b, m, m->decision.reason);
 		return;
 	}
-	m->driver = driver_here(m->probe.fstype, reason);
-	if (!m->driver) {
-		reconcile_conceal(b, m, reason);
+	driver = driver_here(m->probe.fstype, reason);
+	if (!driver) {
+		reconcile_conceal(b, m, reason); /* the one before is needed until its name is gone */
 		return;
 	}
+	m->driver = driver;
 	name_base(m->decision.wanted_name, m->probe.label, m->probe.uuid, m->dev.kname, base);
 	show_under(b, m, base);
 }
