@@ -99,6 +99,12 @@ int handover_leave_medium(struct handover *h, const struct medium *m)
 	return handover_leave_fd(h, m->root_fd);
 }
 
+/* What is shown, and what lives on without a mount point, is dealt with by its driver. */
+static bool needs_driver(const struct medium *m)
+{
+	return m->view != MEDIUM_ABSENT || m->umount_err != 0;
+}
+
 static bool is_settled(const struct medium *m)
 {
 	bool idle = m->state == MEDIUM_IDLE || m->state == MEDIUM_FAILED ||
@@ -123,7 +129,7 @@ int handover_take_medium(struct json_object *object, struct medium *m, char *err
 	}
 	(void)json_object_object_get_ex(object, "driver", &driver);
 	m->driver = driver_named(m->probe.fstype, driver ? json_object_get_string(driver) : "");
-	if (is_settled(m) && (m->driver || m->view == MEDIUM_ABSENT))
+	if (is_settled(m) && (m->driver || !needs_driver(m)))
 		return 0;
 	(void)snprintf(error, error_size, "a medium of the record cannot be taken over: %s",
 		       m->dev.kname);

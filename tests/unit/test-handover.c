@@ -219,6 +219,26 @@ static void test_medium_members(void **state)
 	(void)close(fd);
 }
 
+/* What lives on is to be detached when the disk is pulled, which takes its driver. */
+static void test_ejected_without_driver(void **state)
+{
+	struct medium *m = medium_make();
+	struct handover *h;
+	struct json_object *object;
+
+	m->state = MEDIUM_EJECTED;
+	m->view = MEDIUM_ABSENT;
+	m->name[0] = '\0';
+	h = handover_make(m);
+	object = json_object_array_get_idx(h->media, 0);
+	assert_int_equal(handover_pack(h), 0);
+	json_object_object_add(object, "driver", json_object_new_string("zfs"));
+	assert_int_equal(read_object(json_object_to_json_string(h->record)), 0);
+	expect_refused(h, "umount_err", json_object_new_int(-EBUSY));
+	handover_free(h);
+	free(m);
+}
+
 static void test_other_layouts(void **state)
 {
 	struct handover *h = handover_make(NULL);
@@ -246,6 +266,7 @@ int main(void)
 		cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_sealed),
 		cmocka_unit_test(test_damaged_header), cmocka_unit_test(test_each_member),
 		cmocka_unit_test(test_medium_members), cmocka_unit_test(test_other_layouts),
+		cmocka_unit_test(test_ejected_without_driver),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
