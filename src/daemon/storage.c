@@ -160,6 +160,12 @@ void storage_mount_wanted(struct broker *b, struct medium *m)
 
 void storage_want_mount(struct broker *b, struct medium *m)
 {
+	bool mounted = medium_in_use(m) || m->state == MEDIUM_MOUNTING;
+
+	if (b->phase == BROKER_ENDING && !mounted) {
+		refuse_root(b, m, -ENODEV);
+		return;
+	}
 	switch (m->state) {
 	case MEDIUM_IDLE:
 	case MEDIUM_FAILED:
