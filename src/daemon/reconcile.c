@@ -70,6 +70,9 @@ static void show(struct broker *b, struct medium *m)
 {
 	preview(m);
 	if (failure_stays(m)) {
+		if (m->view == MEDIUM_ABSENT) /* the reason was why it was not shown */
+			medium_set_reason(m, "could not be unmounted: %s",
+					  medium_error_text(m->umount_err));
 		medium_set_state(m, MEDIUM_FAILED);
 	} else {
 		m->reason[0] = '\0';
