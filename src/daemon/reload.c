@@ -27,6 +27,15 @@ static void tell_unchangeable(const struct config *old, const struct config *new
 				   settings[i].name);
 }
 
+/* Of those, the one that is asked for again and again. */
+static void keep_dev_dir(struct config *old, struct config *new)
+{
+	char *dev_dir = new->dev_dir;
+
+	new->dev_dir = old->dev_dir;
+	old->dev_dir = dev_dir;
+}
+
 static void tell_server(struct broker *b)
 {
 	bool strict = b->config->durability == DURABILITY_STRICT;
@@ -48,6 +57,7 @@ void reload_config(struct broker *b)
 		return;
 	}
 	tell_unchangeable(b->config, config);
+	keep_dev_dir(b->config, config);
 	b->config = config_free(b->config);
 	b->config = config;
 	log_set_level(config->log_level);
