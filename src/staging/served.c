@@ -180,6 +180,7 @@ static bool checked(struct staging_job *job, struct staging_result *result)
 		result->err = make_read_only(job, program);
 		if (result->err == 0)
 			return true;
+		program_kill(program);
 	}
 	if (result->err < 0)
 		return hold(job, result, program);
