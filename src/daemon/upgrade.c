@@ -209,8 +209,6 @@ static int leave_all(struct broker *b, struct handover *h)
 	if (r == 0)
 		r = leave_staging(b, h);
 	if (r == 0)
-		r = names_each_record(b->names, leave_name, h);
-	if (r == 0)
 		r = leave_media(b, h);
 	if (r == 0 && b->control)
 		r = control_leave(b->control, h->control, leave_fd, h);
