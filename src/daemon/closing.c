@@ -25,10 +25,17 @@ static const struct {
 	[MEDIUM_CLOSE_DIED] = {LINK_CLOSE_FORCE, true, CLOSE_PATIENCE_MS, MEDIUM_EJECTING},
 };
 
+/* For all that was asked for. */
+static void answer(struct broker *b, struct medium *m, int err, const char *text)
+{
+	m->asked = MEDIUM_ASKED_NOTHING;
+	commands_eject_done(b, m, err, text);
+}
+
 /* The filesystem stays mounted. A server that has given its root back gets another one. */
 static void give_up(struct broker *b, struct medium *m, int err, const char *why)
 {
-	bool eject = m->purpose == MEDIUM_CLOSE_EJECT;
+	bool forced_next = m->asked == MEDIUM_ASKED_EJECT_FORCE;
 
 	server_send(b, m, LINK_OPEN, 0, 0, -EBADF);
 	if (m->root_fd >= 0) {
@@ -41,16 +48,12 @@ static void give_up(struct broker *b, struct medium *m, int err, const char *why
 		medium_set_state(m, MEDIUM_FAILED);
 	}
 	visibility_update(b, m);
-	if (eject && !(m->eject_asked && m->eject_force))
-		commands_eject_done(b, m, err, why);
+	if (m->purpose == MEDIUM_CLOSE_EJECT && !forced_next)
+		answer(b, m, err, why);
 	else
 		log_debug("%s stays mounted: %s", QUOTE(m->name), why);
-	if (m->eject_asked && (!eject || m->eject_force)) {
-		closing_eject(b, m, m->eject_force);
-		return;
-	}
-	m->eject_asked = false;
-	reconcile_put_off(b, m);
+	if (!closing_asked(b, m))
+		reconcile_put_off(b, m);
 }
 
 static void finished_idle(struct broker *b, struct medium *m)
@@ -59,9 +62,7 @@ static void finished_idle(struct broker *b, struct medium *m)
 	visibility_update(b, m);
 	log_info("%s unmounted: idle", QUOTE(m->name));
 	commands_event(b, m, "idle");
-	if (m->eject_asked)
-		closing_eject(b, m, m->eject_force);
-	else
+	if (!closing_asked(b, m))
 		reconcile_put_off(b, m);
 	storage_mount_wanted(b, m);
 }
@@ -82,7 +83,7 @@ static void finished_eject(struct broker *b, struct medium *m)
 {
 	const char *why = closing_flaw(m);
 
-	m->eject_asked = false;
+	m->asked = MEDIUM_ASKED_NOTHING;
 	medium_set_reason(m, why ? "ejected, but %s" : "ejected; safe to pull", why);
 	medium_set_state(m, MEDIUM_EJECTED);
 	if (why)
@@ -94,9 +95,9 @@ static void finished_hide(struct broker *b, struct medium *m)
 {
 	const char *why = closing_flaw(m);
 
-	m->eject_asked = m->hide_asked = false;
+	m->hide_asked = false;
 	m->redecide = true;
-	commands_eject_done(b, m, why ? -EIO : 0, why);
+	answer(b, m, why ? -EIO : 0, why);
 	reconcile_conceal(b, m, "the configuration changed");
 }
 
@@ -109,8 +110,6 @@ static void finished_exit(struct broker *b, struct medium *m)
 /* The next access mounts it again. */
 static void finished_died(struct broker *b, struct medium *m)
 {
-	bool eject = m->eject_asked;
-
 	m->written = m->unsynced = false;
 	m->lost = false;
 	medium_set_state(m, MEDIUM_FAILED);
@@ -120,10 +119,8 @@ static void finished_died(struct broker *b, struct medium *m)
 		shutdown_medium_rests(b);
 		return;
 	}
-	if (eject) {
-		closing_eject(b, m, m->eject_force);
+	if (closing_asked(b, m))
 		return;
-	}
 	server_send(b, m, LINK_OPEN, 0, 0, -EBADF);
 	reconcile_put_off(b, m);
 	storage_mount_wanted(b, m);
@@ -147,9 +144,7 @@ static void umount_failed(struct broker *b, struct medium *m, const char *why)
 	visibility_update(b, m);
 	commands_event(b, m, "failed");
 	server_send(b, m, LINK_OPEN, 0, 0, -EBADF);
-	if (m->purpose == MEDIUM_CLOSE_EJECT || m->eject_asked)
-		commands_eject_done(b, m, m->umount_err, m->reason);
-	m->eject_asked = false;
+	answer(b, m, m->umount_err, m->reason);
 	reconcile_put_off(b, m);
 	storage_mount_wanted(b, m);
 }
@@ -336,7 +331,7 @@ static void ask_server(struct broker *b, struct medium *m)
 void closing_start(struct broker *b, struct medium *m, enum medium_purpose purpose)
 {
 	m->purpose = purpose;
-	m->eject_asked = false;
+	m->asked = MEDIUM_ASKED_NOTHING;
 	m->sync_timer = loop_timer_remove(m->sync_timer);
 	m->release_until_ms = now_ms() + RELEASE_PATIENCE_MS;
 	medium_set_state(m, purposes[purpose].state);
@@ -346,17 +341,26 @@ void closing_start(struct broker *b, struct medium *m, enum medium_purpose purpo
 	ask_server(b, m);
 }
 
-void closing_eject(struct broker *b, struct medium *m, bool force)
+void closing_eject(struct broker *b, struct medium *m, enum medium_asked what)
 {
-	bool idle_close = m->state == MEDIUM_CLOSING && m->step == MEDIUM_STEP_SERVER;
+	bool at_server = m->step == MEDIUM_STEP_SERVER;
+	bool idle_close = m->state == MEDIUM_CLOSING && at_server;
+	bool rests = medium_in_use(m) || m->state == MEDIUM_IDLE || m->state == MEDIUM_FAILED;
+	bool force;
 
-	m->eject_force = force || (m->eject_asked && m->eject_force);
-	if (medium_in_use(m) || m->state == MEDIUM_IDLE || m->state == MEDIUM_FAILED || idle_close)
-		closing_start(b, m, m->eject_force ? MEDIUM_CLOSE_EJECT_FORCE : MEDIUM_CLOSE_EJECT);
-	else if (m->state == MEDIUM_EJECTING && m->step == MEDIUM_STEP_SERVER && force)
-		closing_start(b, m, MEDIUM_CLOSE_EJECT_FORCE);
-	else
-		m->eject_asked = true; /* being mounted or unmounted: as soon as that is done */
+	m->asked = MAX(m->asked, what);
+	force = m->asked == MEDIUM_ASKED_EJECT_FORCE;
+	if (rests || idle_close || (force && at_server && m->state == MEDIUM_EJECTING))
+		closing_start(b, m, force ? MEDIUM_CLOSE_EJECT_FORCE : MEDIUM_CLOSE_EJECT);
+	/* else it is being mounted or unmounted, and that comes first */
+}
+
+bool closing_asked(struct broker *b, struct medium *m)
+{
+	if (m->asked == MEDIUM_ASKED_NOTHING)
+		return false;
+	closing_eject(b, m, m->asked);
+	return true;
 }
 
 void closing_resend(struct broker *b, struct medium *m)

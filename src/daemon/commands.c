@@ -105,7 +105,7 @@ static void run_eject(struct broker *b, struct control_peer *peer,
 		return;
 	}
 	control_peer_wait(peer, CONTROL_WAIT_EJECT, "", m->id);
-	closing_eject(b, m, request->force);
+	closing_eject(b, m, request->force ? MEDIUM_ASKED_EJECT_FORCE : MEDIUM_ASKED_EJECT);
 }
 
 static void run_upgrade(struct broker *b, struct control_peer *peer,

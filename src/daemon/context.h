@@ -193,7 +193,9 @@ void closing_closed(struct broker *b, struct medium *m, const struct link_messag
 /* A sync that ran when closing began has ended. */
 void closing_next(struct broker *b, struct medium *m);
 /* Ejects as soon as that is possible; answers the clients that wait for it. */
-void closing_eject(struct broker *b, struct medium *m, bool force);
+void closing_eject(struct broker *b, struct medium *m, enum medium_asked what);
+/* Something has ended: ejects if that was asked for meanwhile. Returns whether it was. */
+bool closing_asked(struct broker *b, struct medium *m);
 /* What somebody has to know who pulls it now that it was unmounted; NULL: nothing. */
 const char *closing_flaw(const struct medium *m);
 void closing_resend(struct broker *b, struct medium *m);

@@ -56,6 +56,13 @@ enum medium_step {
 	MEDIUM_STEP_UMOUNT,
 };
 
+/* What somebody asks for while something else goes on: it is done after that. More beats less. */
+enum medium_asked {
+	MEDIUM_ASKED_NOTHING,
+	MEDIUM_ASKED_EJECT,
+	MEDIUM_ASKED_EJECT_FORCE,
+};
+
 enum medium_probing {
 	MEDIUM_PROBE_NONE,
 	MEDIUM_PROBE_QUEUED,
@@ -103,10 +110,9 @@ struct medium {
 	int root_fd;		 /* O_PATH, until somebody unmounts it; else -EBADF */
 	enum medium_purpose purpose;
 	enum medium_step step;
-	bool seeking;	  /* MOUNTING: whether it is mounted is being found out */
-	bool wanted;	  /* requests wait for the mount */
-	bool eject_asked; /* as soon as the running job is done */
-	bool eject_force;
+	enum medium_asked asked; /* see closing.c */
+	bool seeking;		 /* MOUNTING: whether it is mounted is being found out */
+	bool wanted;		 /* requests wait for the mount */
 	uint64_t release_until_ms; /* for the last close of its files to arrive, when ejecting */
 	bool read_only;		   /* as mounted, or as it would be */
 	char options[LIMIT_OPTIONS];

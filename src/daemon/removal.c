@@ -58,7 +58,7 @@ void removal_start(struct broker *b, struct medium *m)
 	stop_timers(m);
 	probing_cancel(b, m);
 	abandon(b, m);
-	if (m->state == MEDIUM_EJECTING || m->eject_asked)
+	if (m->state == MEDIUM_EJECTING || m->asked != MEDIUM_ASKED_NOTHING)
 		commands_eject_done(b, m, -ENODEV, "it was removed before all was written");
 	else if (m->state == MEDIUM_EJECTED)
 		commands_eject_done(b, m, closing_flaw(m) ? -EIO : 0, m->reason);

@@ -102,9 +102,7 @@ static void mount_ended(const struct staging_result *result, void *data)
 	}
 	if (b->phase == BROKER_ENDING)
 		closing_for_exit(b, m);
-	else if (m->eject_asked)
-		closing_eject(b, m, m->eject_force);
-	else
+	else if (!closing_asked(b, m))
 		reconcile_put_off(b, m);
 }
 
@@ -216,9 +214,7 @@ static void go_on_found(struct broker *b, struct medium *m)
 {
 	if (b->phase == BROKER_ENDING) {
 		closing_for_exit(b, m);
-	} else if (m->eject_asked) {
-		closing_eject(b, m, m->eject_force);
-	} else {
+	} else if (!closing_asked(b, m)) {
 		reconcile_put_off(b, m);
 		storage_mount_wanted(b, m);
 	}
