@@ -123,11 +123,22 @@ static uint64_t inode_of(struct sysfs *sysfs, const char *dir)
 	return 0;
 }
 
-/* Not for loop devices and the like: the file behind one is not the same for ever. */
+/*
+ * The file behind a loop device is not the same for ever, but then the kernel counts another disk
+ * (diskseq, Linux 5.15); it may have another name.
+ */
 static bool same_hardware(const struct blockdev *known, const struct blockdev *dev)
 {
-	return known && known->bus == BLOCKDEV_BUS_USB && known->inode != 0 &&
-	       known->inode == dev->inode && known->partno == dev->partno;
+	bool same_usb;
+	bool same_seq;
+
+	if (!known || known->partno != dev->partno)
+		return false;
+	same_usb = known->bus == BLOCKDEV_BUS_USB && known->inode != 0 &&
+		   known->inode == dev->inode;
+	same_seq = known->bus == BLOCKDEV_BUS_VIRTUAL && known->diskseq != 0 &&
+		   known->diskseq == dev->diskseq && known->devnum == dev->devnum;
+	return same_usb || same_seq;
 }
 
 static void read_hardware(struct sysfs *sysfs, const char *dir, const struct blockdev *known,
