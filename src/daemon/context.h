@@ -75,7 +75,8 @@ struct broker {
 
 	struct registry registry;
 	struct sysdisk sysdisk;
-	uint64_t sysdisk_ms; /* when it was read; 0: never */
+	bool sysdisk_known;
+	uint64_t sysdisk_ms; /* when it was read; 0: it is to be read */
 	struct list probe_queue;
 	struct list drives; /* of drives.c */
 	unsigned probes_running;

@@ -10,6 +10,8 @@
 /* Doubled with each try, up to eight times. */
 #define LOOK_AGAIN_MS 1000u
 
+static void look_later(struct broker *b, int err);
+
 static void refresh_sysdisk(struct broker *b)
 {
 	int r;
@@ -19,7 +21,9 @@ static void refresh_sysdisk(struct broker *b)
 	r = sysdisk_read(&b->sysdisk, b->proc_fd, b->sysfs_fd, b->dev_fd);
 	if (r < 0)
 		log_debug("cannot read the host's mounts: %s, ignoring", strerror(-r));
+	b->sysdisk_known |= !is_shortage(r);
 	b->sysdisk_ms = now_ms();
+	look_later(b, r);
 }
 
 static struct policy_input facts(struct broker *b, struct medium *m, enum udev_knowledge udev)
@@ -29,7 +33,7 @@ static struct policy_input facts(struct broker *b, struct medium *m, enum udev_k
 		.config = b->config,
 		.dev = &m->dev,
 		.probe = m->probed ? &m->probe : NULL,
-		.system_disk = sysdisk_has(&b->sysdisk, m->dev.disk_devnum),
+		.system_disk = !b->sysdisk_known || sysdisk_has(&b->sysdisk, m->dev.disk_devnum),
 		.udisks_ignore = udev == UDEV_IGNORED,
 	};
 }
