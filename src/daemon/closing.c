@@ -10,6 +10,8 @@
 /* close(2) does not wait until the server hears of it: files count as open a little longer. */
 #define RELEASE_PATIENCE_MS 500
 #define RELEASE_RETRY_MS    20
+/* Until the next try to unmount what has to go, for which there was no descriptor. */
+#define UMOUNT_RETRY_MS 500
 
 static const struct {
 	uint32_t flags;	      /* of LINK_CLOSE */
@@ -186,6 +188,20 @@ static void umount_ended(const struct staging_result *result, void *data)
 	}
 }
 
+static void umount_again(void *data)
+{
+	struct medium *m = data;
+
+	m->close_timer = loop_timer_remove(m->close_timer);
+	start_umount(m->broker, m, false);
+}
+
+static bool umount_later(struct broker *b, struct medium *m, int err)
+{
+	return purposes[m->purpose].force && is_shortage(err) &&
+	       loop_timer_add(b->loop, UMOUNT_RETRY_MS, umount_again, m, &m->close_timer) == 0;
+}
+
 static void start_umount(struct broker *b, struct medium *m, bool force)
 {
 	const struct staging_umount what = {.id = m->id,
@@ -199,6 +215,8 @@ static void start_umount(struct broker *b, struct medium *m, bool force)
 		m->root_fd = -EBADF;
 		return;
 	}
+	if (umount_later(b, m, r))
+		return;
 	if (m->root_fd >= 0 && !purposes[m->purpose].force) {
 		give_up(b, m, r, medium_error_text(r));
 		return;
