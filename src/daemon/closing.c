@@ -112,8 +112,8 @@ static void finished_exit(struct broker *b, struct medium *m)
 /* The next access mounts it again. */
 static void finished_died(struct broker *b, struct medium *m)
 {
+	m->lost |= m->written || m->unsynced; /* until it is mounted again */
 	m->written = m->unsynced = false;
-	m->lost = false;
 	medium_set_state(m, MEDIUM_FAILED);
 	visibility_update(b, m);
 	commands_event(b, m, "failed");
