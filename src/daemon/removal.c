@@ -59,7 +59,7 @@ void removal_start(struct broker *b, struct medium *m)
 	probing_cancel(b, m);
 	abandon(b, m);
 	if (m->state == MEDIUM_EJECTING || m->asked != MEDIUM_ASKED_NOTHING)
-		commands_eject_done(b, m, -ENODEV, "it was removed before all was written");
+		commands_eject_done(b, m, -ENODEV, "it was removed before it was unmounted");
 	else if (m->state == MEDIUM_EJECTED)
 		commands_eject_done(b, m, closing_flaw(m) ? -EIO : 0, m->reason);
 	log_debug("%s: gone", m->dev.kname);
