@@ -142,7 +142,7 @@ static int record_new(struct broker *b, struct handover **ret_handover)
 	return r;
 }
 
-/* The new one comes first, so that there is always one. */
+/* The new one comes before the old one goes, so that there is always one, and one of each name. */
 static int store_record(struct broker *b, struct handover *h)
 {
 	_cleanup_close_ int fd = -EBADF;
@@ -154,7 +154,9 @@ static int store_record(struct broker *b, struct handover *h)
 	fd = handover_write(h);
 	if (fd < 0)
 		return fd;
-	r = store(odd ? "record-1" : "record-0", fd);
+	r = forget(odd ? "record-1" : "record-0"); /* of a try that failed half way */
+	if (r == 0)
+		r = store(odd ? "record-1" : "record-0", fd);
 	if (r == 0)
 		r = forget(odd ? "record-0" : "record-1");
 	return r;
