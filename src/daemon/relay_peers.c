@@ -24,6 +24,7 @@ struct relay_peers {
 	int fd;
 	struct loop_fd *source;
 	struct listen_pause pause;
+	bool told_full; /* once: whoever wants to can come again and again */
 	struct peer all[LIMIT_RELAY_PEERS];
 };
 
@@ -70,7 +71,9 @@ static void peer_add(struct relay_peers *peers, int fd)
 		log_debug("a daemon has come");
 		return;
 	}
-	log_warning("too many daemons, one is turned away");
+	if (!peers->told_full)
+		log_warning("too many daemons, one is turned away");
+	peers->told_full = true;
 	close_fd(fd);
 }
 

@@ -22,6 +22,7 @@ struct program_mount {
 	int fd; /* the socket that the listener comes from; then the listener */
 	struct loop_fd *source;
 	int fuse_fd;
+	bool told_failure; /* once: a program that was taken over may go on for ever */
 	void (*done)(bool read_only, void *data);
 	void *data;
 };
@@ -93,8 +94,9 @@ static bool answer(struct program_mount *mount, struct seccomp_notif *call,
 	if (seccomp_notify_receive(mount->fd, call) != 0)
 		return false; /* it was killed meanwhile */
 	r = hand_over(mount, call);
-	if (r < 0)
+	if (r < 0 && !mount->told_failure)
 		log_warning("a driver program cannot be given its connection: %s", errno_name(-r));
+	mount->told_failure |= r < 0;
 	if (r == 0)
 		mount->done(call->data.args[3] & MS_RDONLY, mount->data);
 	*reply = (struct seccomp_notif_resp){.id = call->id, .error = r < 0 ? -EPERM : 0};
