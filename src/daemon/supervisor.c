@@ -11,9 +11,14 @@
 #include "base/process.h"
 #include "daemon/server.h"
 
-/* So many servers one after another that lived no longer than this: another one will not help. */
-#define SHORT_LIVES_MAX 10
-#define SHORT_LIFE_MS	200
+/*
+ * So many servers one after another that lived no longer than this: another one will not help. If
+ * they were killed it may, but waits longer each time, for who kills them needs the time.
+ */
+#define SHORT_LIVES_MAX	 10
+#define SHORT_LIFE_MS	 200
+#define KILLED_WAIT_MS	 20
+#define KILLED_WAITS_MAX 50
 /* Messages that a server may leave unread; beyond, it is taken for hanging. */
 #define QUEUE_MAX (4 * LIMIT_MEDIA)
 /*
@@ -162,13 +167,12 @@ static void link_ready(int fd, uint32_t events, void *data)
 		link_read(s);
 }
 
-static bool dies_too_often(struct supervisor *s)
+static void count_lives(struct supervisor *s)
 {
 	if (now_ms() - s->started_ms > SHORT_LIFE_MS)
 		s->short_lives = 0;
 	else
 		s->short_lives++;
-	return s->short_lives >= SHORT_LIVES_MAX;
 }
 
 static int server_start(struct supervisor *s, bool again);
@@ -192,6 +196,14 @@ static void life_drop(struct supervisor *s)
 
 static void restart_expired(void *data);
 
+/* Returns 1, or -errno. */
+static int start_after(struct supervisor *s, uint64_t delay_ms)
+{
+	int r = loop_timer_add(s->loop, delay_ms, restart_expired, s, &s->restart);
+
+	return r < 0 ? r : 1;
+}
+
 /*
  * For want of a process or a descriptor nothing is given up that waits for the next server. Returns
  * 1: it is there or will be, or -errno.
@@ -213,10 +225,21 @@ static int start_next(struct supervisor *s)
 	if (is_shortage(r) && s->restart_tries++ == 0)
 		log_warning("cannot start the server: %s, trying again", strerror(-r));
 	if (is_shortage(r))
-		r = loop_timer_add(s->loop, RESTART_DELAY_MS, restart_expired, s, &s->restart);
+		r = start_after(s, RESTART_DELAY_MS);
 	if (r < 0)
 		log_err("cannot start the server: %s", strerror(-r));
 	return r < 0 ? r : 1;
+}
+
+/* Killed by the user or for want of memory: that is no fault of the program. */
+static int start_next_of_killed(struct supervisor *s)
+{
+	unsigned waits;
+
+	if (s->short_lives < SHORT_LIVES_MAX)
+		return start_next(s);
+	waits = MIN(s->short_lives - SHORT_LIVES_MAX + 1, KILLED_WAITS_MAX);
+	return start_after(s, waits * (uint64_t)KILLED_WAIT_MS);
 }
 
 /* The server ends well of its own accord only when its connection is gone. */
@@ -230,7 +253,12 @@ static int follow_up(struct supervisor *s, pid_t pid, int status)
 		s->old_link = close_fd(s->old_link);
 		return start_next(s);
 	}
-	if (dies_too_often(s)) {
+	count_lives(s);
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+		log_end(pid, status);
+		return start_next_of_killed(s);
+	}
+	if (s->short_lives >= SHORT_LIVES_MAX) {
 		log_err("the server died %d times in a row, each time at once, giving up",
 			SHORT_LIVES_MAX);
 		return -ELOOP;

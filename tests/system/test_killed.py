@@ -267,6 +267,17 @@ def test_unwritten_is_not_forgotten(stick):
           lambda: "dirty -> clean" in view.log().split("starting another one")[-1])
 
 
+def test_killed_as_soon_as_it_is_there(stick):
+    """Who kills every server at once, as the kernel does when memory is short, ends no daemon."""
+    view, _ = stick
+    os.mkdir(view.path("STICK", "d"))
+    server = serving(view)
+    for _ in range(15):
+        os.kill(server, signal.SIGKILL)
+        server = serving(view, server)
+    assert os.listdir(view.path("STICK")) and view.process.poll() is None
+
+
 def test_pulled_before_the_next_server(stick):
     """
     The next server hears of the disk and of its removal at once. A client's LOOKUP has the root's
