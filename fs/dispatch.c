@@ -56,16 +56,9 @@ static const struct op *op_find(uint32_t opcode)
 	return opcode < OP_MAX && ops[opcode].fn ? &ops[opcode] : NULL;
 }
 
-/* What a request needs of the directory that it names, as for access(2). */
-static int access_needed(uint32_t opcode)
+static bool changes_names(uint32_t opcode)
 {
 	switch (opcode) {
-	case FUSE_LOOKUP:
-		return X_OK;
-	case FUSE_OPENDIR:
-	case FUSE_READDIR:
-	case FUSE_READDIRPLUS:
-		return R_OK;
 	case FUSE_CREATE:
 	case FUSE_TMPFILE:
 	case FUSE_MKDIR:
@@ -76,7 +69,48 @@ static int access_needed(uint32_t opcode)
 	case FUSE_RMDIR:
 	case FUSE_RENAME:
 	case FUSE_RENAME2:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Of the namespaces of xattr(7) only this one is a matter of the mode. */
+static int access_to_xattr(const struct request *req, size_t name_at, int mask)
+{
+	const char *name = request_text(req, name_at);
+
+	return name && strncmp(name, "user.", 5) == 0 ? mask : 0;
+}
+
+/* To set the times to now takes a right to write; all else is for the owner, who is root. */
+static int access_to_set(const struct request *req)
+{
+	const struct fuse_setattr_in *in = REQUEST_BODY(req, struct fuse_setattr_in);
+
+	return in && in->valid & (FATTR_ATIME_NOW | FATTR_MTIME_NOW) ? W_OK : 0;
+}
+
+/* What a request needs of the directory that it names, as for access(2). */
+static int access_needed(const struct request *req)
+{
+	if (changes_names(req->head->opcode))
 		return W_OK | X_OK;
+	switch (req->head->opcode) {
+	case FUSE_LOOKUP:
+		return X_OK;
+	case FUSE_OPENDIR:
+	case FUSE_READDIR:
+	case FUSE_READDIRPLUS:
+		return R_OK;
+	case FUSE_SETATTR:
+		return access_to_set(req);
+	case FUSE_GETXATTR:
+		return access_to_xattr(req, sizeof(struct fuse_getxattr_in), R_OK);
+	case FUSE_SETXATTR:
+		return access_to_xattr(req, request_setxattr_size(req), W_OK);
+	case FUSE_REMOVEXATTR:
+		return access_to_xattr(req, 0, W_OK);
 	default:
 		return 0;
 	}
@@ -89,15 +123,12 @@ static int access_needed(uint32_t opcode)
  */
 static bool access_refused(struct request *req, const struct node_info *node)
 {
-	struct medium *m = req->medium;
 	int mask;
 
-	if (!(node->flags & NODE_MEDIUM_ROOT))
+	if (!req->made_up || !(node->flags & NODE_MEDIUM_ROOT))
 		return false;
-	mask = access_needed(req->head->opcode);
-	if (mask == 0 || !root_medium_made_up(m))
-		return false;
-	if (access_check(req, m->root_fd, mask) == 0)
+	mask = access_needed(req);
+	if (mask == 0 || access_check(req, req->medium->root_fd, mask) == 0)
 		return false;
 	(void)reply_error(req, -EACCES);
 	return true;
@@ -106,13 +137,15 @@ static bool access_refused(struct request *req, const struct node_info *node)
 static void run(struct request *req, const struct op *op, const struct node_info *node)
 {
 	struct medium *m = req->medium;
-	bool names = access_needed(req->head->opcode) & W_OK;
+	bool names = changes_names(req->head->opcode);
 
 	if (names)
 		atomic_fetch_add(&m->names_begun, 1);
 	op->fn(req, m, node);
 	if (names)
 		atomic_fetch_add(&m->names_ended, 1);
+	if (req->changes) /* it may have taken so long that the disk was synced meanwhile */
+		medium_written(m);
 }
 
 static void handle(struct request *req)
@@ -125,8 +158,6 @@ static void handle(struct request *req)
 		op->fn(req, req->medium, &node);
 		return;
 	}
-	if (op->opens && request_resent(req))
-		files_undo(&req->view->files, request_unique(req));
 	if (r < 0)
 		(void)reply_error(req, r);
 	else if (!access_refused(req, &node))
@@ -193,6 +224,32 @@ static void dispatch_orphan(struct request *req, const struct op *op)
 	}
 }
 
+/*
+ * What a server that died had opened for the request, also if that is refused now: nobody else
+ * would ever release it. Closing may wait for the device.
+ */
+static void undo_open(struct request *req)
+{
+	workers_yield(req->view);
+	files_undo(&req->view->files, request_unique(req));
+}
+
+/* Behind the gate, unless it can be answered without the filesystem or has to wait. */
+static void enter(struct request *req, struct medium *m, const struct node_info *node,
+		  const struct op *op)
+{
+	if (node->flags & NODE_MEDIUM_ROOT) {
+		if (root_medium_answer(req, m, node))
+			return;
+		req->made_up = root_medium_made_up(m);
+	}
+	if (gate_enter(m, req, op->opens) != GATE_GO)
+		return;
+	if (op->waits || request_moves_much(req->head))
+		workers_yield(req->view);
+	view_run(req);
+}
+
 static void dispatch_medium(struct request *req)
 {
 	const struct op *op = op_find(req->head->opcode);
@@ -206,17 +263,14 @@ static void dispatch_medium(struct request *req)
 		(void)reply_error(req, r);
 		return;
 	}
+	if (op->opens && request_resent(req))
+		undo_open(req);
 	m = medium_get(req->view, node.key.slot);
 	if (!m) {
 		dispatch_orphan(req, op);
 		return;
 	}
-	if (!(node.flags & NODE_MEDIUM_ROOT && root_medium_answer(req, m, &node)) &&
-	    gate_enter(m, req, op->opens) == GATE_GO) {
-		if (op->waits || request_moves_much(req->head))
-			workers_yield(req->view);
-		view_run(req);
-	}
+	enter(req, m, &node, op);
 	medium_put(m);
 }
 

@@ -375,7 +375,7 @@ int file_direct_fd(struct files *files, struct file *f)
 	if (fd < 0)
 		return -errno;
 	pthread_mutex_lock(&files->lock);
-	if (f->direct_fd < 0) {
+	if (f->direct_fd < 0 && !f->released) {
 		f->direct_fd = TAKE_FD(fd);
 		files->held++;
 	}
@@ -568,10 +568,4 @@ int files_init(struct files *files, struct store *store, struct nodes *nodes,
 	(void)pthread_mutex_init(&files->lock, NULL);
 	files->held_max = held_max();
 	return files_rebuild(files, previous_fd);
-}
-
-void files_done(struct files *files)
-{
-	free(files->table);
-	(void)pthread_mutex_destroy(&files->lock);
 }

@@ -77,7 +77,6 @@ struct files {
  */
 int files_init(struct files *files, struct store *store, struct nodes *nodes,
 	       struct channel *channel, int previous_fd);
-void files_done(struct files *files);
 
 /*
  * Whether one more can be opened, asked before anything is made for it. Some descriptors are kept

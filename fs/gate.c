@@ -61,6 +61,7 @@ static struct request *request_copy(const struct request *req)
 		.answered = req->answered,
 		.allocated = true,
 		.passive = req->passive,
+		.made_up = req->made_up,
 	};
 	list_init(&copy->link);
 	return copy;
@@ -106,6 +107,12 @@ static int gate_queue(struct medium *m, const struct request *req)
 	return 0;
 }
 
+/* It needs no name, and may be what somebody waits for who has pages or a directory locked. */
+static bool is_by_handle(const struct request *req)
+{
+	return class_of(req) == GATE_WRITE || req->head->opcode == FUSE_READ;
+}
+
 static void gate_start(struct medium *m, struct request *req)
 {
 	req->medium = m;
@@ -118,13 +125,11 @@ static void gate_start(struct medium *m, struct request *req)
 /* Under the lock, with an open gate: whether the caller may handle it at once. */
 static bool may_run(const struct medium *m, const struct request *req)
 {
-	enum gate_class class = class_of(req);
-
 	if (request_resent(req))
 		return false; /* its reader is the only one, and must not wait for a device */
-	if (m->repairs > 0 && class != GATE_WRITE && req->head->opcode != FUSE_READ)
+	if (m->repairs > 0 && !is_by_handle(req))
 		return false;
-	return has_room(m, class);
+	return has_room(m, class_of(req));
 }
 
 /* Under the lock. What ends something must not get lost, whatever the medium's state. */
@@ -214,14 +219,13 @@ static struct request *next_repair(const struct medium *m)
 	return NULL;
 }
 
-/* The first that there is room for; none but writes while names are repaired. */
+/* The first that there is room for; while names are repaired of those that need none. */
 static struct request *next_waiting(const struct medium *m)
 {
 	list_for_each (it, &m->waiting) {
 		struct request *req = CONTAINER_OF(it, struct request, link);
-		enum gate_class class = class_of(req);
 
-		if (has_room(m, class) && (m->repairs == 0 || class == GATE_WRITE))
+		if (has_room(m, class_of(req)) && (m->repairs == 0 || is_by_handle(req)))
 			return req;
 	}
 	return NULL;

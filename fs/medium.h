@@ -78,6 +78,7 @@ struct medium {
 	int fence_err;
 	bool frozen;	     /* by the fence: its nodes, until nothing runs any more */
 	bool close_asked;    /* by view_medium_close(): events.closed when nothing runs any more */
+	bool close_forced;   /* then what was being opened is closed, too */
 	struct list running; /* requests */
 	unsigned running_count;
 	unsigned running_of[GATE_CLASSES];

@@ -12,6 +12,13 @@
 
 typedef void (*op_fn)(struct request *req, struct medium *m, const struct node_info *node);
 
+/* Before something of the medium is changed: it is marked as written, and once more at the end. */
+static inline void request_changes(struct request *req, struct medium *m)
+{
+	req->changes = true;
+	medium_written(m);
+}
+
 /* proxy_attr.c */
 void op_getattr(struct request *req, struct medium *m, const struct node_info *node);
 void op_statx(struct request *req, struct medium *m, const struct node_info *node);

@@ -2,6 +2,7 @@
 #include "ops.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/sysmacros.h>
 
 #include "creds.h"
@@ -30,7 +31,7 @@ static int begin(struct request *req, struct medium *m, const struct node_info *
 	if (r < 0)
 		return r;
 	creds_create(req, m, mask);
-	medium_written(m);
+	request_changes(req, m);
 	return 0;
 }
 
@@ -76,12 +77,16 @@ void op_symlink(struct request *req, struct medium *m, const struct node_info *n
 static int link_from(struct medium *m, const struct node_info *old, int dir_fd, const char *name)
 {
 	_cleanup_place_ struct place from = PLACE_NONE;
+	char path[40];
 	int r = resolve(m, old, &from);
 
 	if (r < 0)
 		return r == -ESTALE ? -ENOENT : r;
-	return linkat(from.fd, from.name, dir_fd, name, *from.name ? 0 : AT_EMPTY_PATH) < 0 ? -errno
-											    : 0;
+	/* AT_EMPTY_PATH would take CAP_DAC_READ_SEARCH, which not every server has */
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", from.fd);
+	r = *from.name ? linkat(from.fd, from.name, dir_fd, name, 0)
+		       : linkat(AT_FDCWD, path, dir_fd, name, AT_SYMLINK_FOLLOW);
+	return r < 0 ? -errno : 0;
 }
 
 void op_link(struct request *req, struct medium *m, const struct node_info *node)
@@ -101,7 +106,7 @@ void op_link(struct request *req, struct medium *m, const struct node_info *node
 		r = -EXDEV;
 	if (r == 0) {
 		creds_assume(req, m, true);
-		medium_written(m);
+		request_changes(req, m);
 		r = link_from(m, &old, p.fd, name);
 		if (r == -EEXIST && request_resent(req))
 			r = 0;

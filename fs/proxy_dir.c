@@ -44,7 +44,7 @@ void op_opendir(struct request *req, struct medium *m, const struct node_info *n
 	if (r == 0)
 		r = add.fd = resolve_open(m, node, add.flags);
 	if (r >= 0) {
-		(void)medium_get(m->view, m->slot); /* the file's reference */
+		medium_ref(m); /* the file's */
 		r = files_add(&m->view->files, &add, &f);
 		if (r < 0) {
 			close_fd(add.fd);

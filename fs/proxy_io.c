@@ -192,7 +192,7 @@ static ssize_t write_out(struct request *req, struct medium *m, struct file *f,
 	r = heed_offset(f, fd, mapped);
 	if (r < 0)
 		return r;
-	medium_written(m);
+	request_changes(req, m);
 	if (mapped)
 		return write_mapped(fd, data, in->size, (off_t)in->offset);
 	f->direct_refused = false;
@@ -228,7 +228,7 @@ void op_fallocate(struct request *req, struct medium *m, const struct node_info 
 
 	if (r == 0) {
 		creds_assume(req, m, true); /* set-id bits: see strip_setid() */
-		medium_written(m);
+		request_changes(req, m);
 		if (fallocate(f->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) < 0)
 			r = -errno;
 		file_put(&req->view->files, f);
@@ -324,11 +324,14 @@ void op_copy_file_range(struct request *req, struct medium *m, const struct node
 		off_t off_out = (off_t)in->off_out;
 
 		creds_assume(req, m, true); /* set-id bits: see strip_setid() */
-		medium_written(m);
-		n = copy_file_range(copy_fd(req, from), &off_in, copy_fd(req, to), &off_out,
+		request_changes(req, m);
+		int from_fd = copy_fd(req, from);
+		int to_fd = copy_fd(req, to);
+
+		n = copy_file_range(from_fd, &off_in, to_fd, &off_out,
 				    MIN(in->len, UINT32_MAX & ~4095ULL), (unsigned)in->flags);
 		if (n < 0)
-			n = -errno;
+			n = from_fd < 0 ? from_fd : to_fd < 0 ? to_fd : -errno;
 	}
 	if (from)
 		file_put(&req->view->files, from);

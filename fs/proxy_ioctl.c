@@ -37,7 +37,7 @@ static int ioctl_run(struct request *req, struct medium *m, struct file *f,
 			return -EINVAL;
 		if (allowed[i].writes) {
 			memcpy(data, arg, allowed[i].size);
-			medium_written(m);
+			request_changes(req, m);
 		}
 		/* xfs takes set-id bits away from whoever may not keep them */
 		creds_assume(req, m, req->head->uid == 0);

@@ -34,13 +34,15 @@ static int file_register(struct request *req, struct medium *m, uint64_t nodeid,
 		.node = (uint32_t)nodeid,
 		.nodeid = nodeid,
 		.request = request_unique(req),
-		.medium = medium_get(m->view, m->slot),
+		.medium = m,
 		.fd = fd,
 		.flags = flags,
 		.passthrough = wants_passthrough(m),
 	};
-	int r = files_add(&m->view->files, &add, ret_file);
+	int r;
 
+	medium_ref(m); /* the file's */
+	r = files_add(&m->view->files, &add, ret_file);
 	if (r < 0) {
 		close_fd(fd);
 		medium_put(add.medium);
@@ -100,7 +102,7 @@ static int truncate_opened(struct request *req, struct medium *m, int fd,
 	/* a server that died may have taken them without having told anybody */
 	lose = lose && fstat(fd, &st) == 0 &&
 	       (request_resent(req) || st.st_mode & (S_ISUID | S_ISGID));
-	medium_written(m);
+	request_changes(req, m);
 	if ((flags & O_ACCMODE) == O_WRONLY || (flags & O_ACCMODE) == O_RDWR)
 		r = ftruncate(fd, 0) < 0 ? -errno : 0;
 	else
@@ -228,7 +230,7 @@ void op_create(struct request *req, struct medium *m, const struct node_info *no
 	if (r == 0) {
 		flags = backing_flags(in->flags);
 		creds_create(req, m, in->umask);
-		medium_written(m);
+		request_changes(req, m);
 		flags |= O_CREAT | O_NOFOLLOW | O_CLOEXEC | ((int)in->flags & O_TRUNC);
 		if (!request_resent(req))
 			flags |= (int)in->flags & O_EXCL;
@@ -253,7 +255,7 @@ void op_tmpfile(struct request *req, struct medium *m, const struct node_info *n
 	if (r == 0) {
 		flags = backing_flags(in->flags);
 		creds_create(req, m, in->umask);
-		medium_written(m);
+		request_changes(req, m);
 		fd = openat(p.fd, ".", flags | O_TMPFILE | ((int)in->flags & O_EXCL) | O_CLOEXEC,
 			    in->mode & 07777);
 		r = fd < 0 ? -errno : entry_make(m, node, NULL, fd, "", &entry);

@@ -171,9 +171,12 @@ void op_listxattr(struct request *req, struct medium *m, const struct node_info 
 
 void op_setxattr(struct request *req, struct medium *m, const struct node_info *node)
 {
-	const struct fuse_setxattr_in *in = REQUEST_BODY(req, struct fuse_setxattr_in);
-	const char *name = in ? request_text(req, sizeof(*in)) : NULL;
-	size_t value_at = name ? sizeof(*in) + strlen(name) + 1 : 0;
+	size_t size = request_setxattr_size(req);
+	const struct fuse_setxattr_in *in = request_body(req, size);
+	const char *name = in ? request_text(req, size) : NULL;
+	size_t value_at = name ? size + strlen(name) + 1 : 0;
+	bool kills_sgid = name && size == sizeof(*in) &&
+			  in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID;
 	_cleanup_xattr_place_ struct xattr_place xp = XATTR_PLACE_NONE;
 	const char *value = req->body + value_at;
 	int r = name ? xattr_resolve(m, node, &xp) : -EINVAL;
@@ -181,8 +184,8 @@ void op_setxattr(struct request *req, struct medium *m, const struct node_info *
 	if (r == 0 && req->body_size - value_at < in->size)
 		r = -EINVAL;
 	if (r == 0) {
-		creds_assume(req, m, !(in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID));
-		medium_written(m);
+		creds_assume(req, m, !kills_sgid);
+		request_changes(req, m);
 		r = xp.follow ? setxattr(xp.path, name, value, in->size, (int)in->flags)
 			      : lsetxattr(xp.path, name, value, in->size, (int)in->flags);
 		if (r < 0)
@@ -219,7 +222,7 @@ void op_removexattr(struct request *req, struct medium *m, const struct node_inf
 
 	if (r == 0) {
 		creds_assume(req, m, true);
-		medium_written(m);
+		request_changes(req, m);
 		r = xp.follow ? removexattr(xp.path, name) : lremovexattr(xp.path, name);
 		if (r < 0)
 			r = -errno;

@@ -32,6 +32,13 @@ int request_name(const struct request *req, size_t offset, const char **ret_name
 	return 0;
 }
 
+size_t request_setxattr_size(const struct request *req)
+{
+	return req->view->channel.features.flags & FUSE_SETXATTR_EXT
+		       ? sizeof(struct fuse_setxattr_in)
+		       : FUSE_COMPAT_SETXATTR_IN_SIZE;
+}
+
 #define DATA_LARGE (64u << 10)
 
 bool request_moves_much(const struct fuse_in_header *head)

@@ -27,6 +27,8 @@ struct request {
 	atomic_bool answered;
 	bool allocated; /* a copy that waited in a queue, freed when handled */
 	bool passive;	/* is no use of the medium: does not keep it mounted */
+	bool made_up; /* when it came, its caller had been let in by attributes that are made up */
+	bool changes; /* something of the medium: see request_changes() */
 };
 
 /* The body as a structure of the given size, or NULL when the request is too short for it. */
@@ -43,6 +45,12 @@ int request_name(const struct request *req, size_t offset, const char **ret_name
 
 /* Any text at the offset that is terminated within the request, or NULL. */
 const char *request_text(const struct request *req, size_t offset);
+
+/*
+ * Of the structure of a SETXATTR: without FUSE_SETXATTR_EXT (Linux 5.12) its flags are not there
+ * (fuse_setxattr() in fs/fuse/xattr.c).
+ */
+size_t request_setxattr_size(const struct request *req);
 
 /*
  * Whether the kernel sends it again, since a server that died had read it: it may have been

@@ -11,7 +11,8 @@
 
 static bool is_announcer(const struct request *req)
 {
-	return (int32_t)req->head->pid == atomic_load(&req->view->announcer);
+	/* 0: the announcer is not known, or the client is in no pid namespace that we see */
+	return req->head->pid != 0 && (int32_t)req->head->pid == atomic_load(&req->view->announcer);
 }
 
 static void root_attr(struct view *view, struct fuse_attr *ret_attr)
@@ -251,5 +252,6 @@ void root_dispatch(struct request *req)
 			return;
 		}
 	}
-	(void)reply_error(req, -EPERM); /* nobody writes here */
+	/* nobody writes here */
+	(void)reply_error(req, req->head->opcode == FUSE_IOCTL ? -ENOTTY : -EPERM);
 }

@@ -107,15 +107,14 @@ int root_medium_entry(struct view *view, struct medium *m, bool leaving,
 		      struct fuse_entry_out *ret_entry)
 {
 	const struct node_key key = {.slot = m->slot, .ino = leaving ? UINT64_MAX : 0};
-	struct fuse_entry_out entry = {.entry_valid = WIRE_FOREVER_S};
+	/* attributes that are made up, or that somebody may be changing now, are asked for again */
+	struct fuse_entry_out entry = {.entry_valid = WIRE_FOREVER_S, .attr_valid = 0};
 	bool known;
 	int r = nodes_lookup(&view->nodes, 0, NULL, &key, S_IFDIR, NODE_MEDIUM_ROOT, &entry.nodeid);
 
 	if (r < 0)
 		return r;
 	root_medium_attr(m, &entry.attr, &known);
-	/* attributes that are made up, or that somebody may be changing now, are asked for again */
-	entry.attr_valid = 0;
 	*ret_entry = entry;
 	return 0;
 }
@@ -265,7 +264,8 @@ static void answer_listxattr(struct request *req)
 		(void)reply_data(req, &out, in->size ? 0 : sizeof(out));
 }
 
-#define ACCESS_CHECK_MS 1000 /* longer than any system call goes on after its first look */
+/* Longer than the kernel takes from a look at the attributes to the request that follows. */
+#define ACCESS_CHECK_MS 1000
 
 bool root_medium_made_up(struct medium *m)
 {
@@ -301,10 +301,6 @@ static bool answer_opendir(struct request *req, struct medium *m, const struct n
 	struct wire_open_out out = {0};
 	struct file *f;
 
-	if (request_resent(req)) {
-		workers_yield(req->view); /* what it closes may wait for the device */
-		files_undo(&m->view->files, request_unique(req));
-	}
 	medium_ref(m); /* the file's */
 	if (files_add(&m->view->files, &add, &f) < 0) {
 		medium_put(m);
@@ -327,7 +323,7 @@ static bool answer_virtual(struct request *req, struct medium *m)
 		return name && root_medium_xattr(req, m, name, get->size);
 	}
 	if (req->head->opcode == FUSE_SETXATTR)
-		name = request_text(req, sizeof(struct fuse_setxattr_in));
+		name = request_text(req, request_setxattr_size(req));
 	else if (req->head->opcode == FUSE_REMOVEXATTR)
 		name = request_text(req, 0);
 	if (!name || strncmp(name, XATTR_PREFIX, strlen(XATTR_PREFIX)) != 0)

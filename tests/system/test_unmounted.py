@@ -10,6 +10,7 @@ import pytest
 
 from harness.people import as_user, start_as_user
 from harness.programs import serving
+from harness.tracing import hold
 from harness.wait import holds, until
 
 pytestmark = pytest.mark.data
@@ -80,6 +81,45 @@ def test_opened_by_root(closed):
         return subprocess.Popen([sys.executable, "-c", LIST, view.path("STICK"), "user"],
                                 **options)
     assert "secret" in listed_by(start, view, disk, False)
+
+
+def test_waits_longer_than_it_is_made_up(closed):
+    """Who was let in by rights that were made up is refused, however long the request has to wait."""
+    view, _ = closed
+    strace = hold(serving(view), "clone3", "delay_enter=2000000")  # a thread for what has waited
+    try:
+        result = as_user(USER, USER, "stat", view.path("STICK", "secret"))
+    finally:
+        strace.terminate()
+        strace.communicate()
+    assert result.returncode != 0 and "denied" in result.stderr
+
+
+TO_THE_DIRECTORY = {
+    "set": "os.setxattr(sys.argv[1], 'user.x', b'1')",
+    "get": "os.getxattr(sys.argv[1], 'user.y')",
+    "remove": "os.removexattr(sys.argv[1], 'user.y')",
+    "touch": "os.utime(sys.argv[1])",
+}
+
+
+@pytest.mark.parametrize("what", TO_THE_DIRECTORY)
+def test_done_to_the_directory(daemon, loopdev, what):
+    """What takes no name in it is checked by the disk's rights, too."""
+    disk = loopdev("ext4", label="STICK")
+    with disk.native() as tree:
+        os.setxattr(tree, "user.y", b"2")
+        os.chmod(tree, 0o711)
+        before = os.stat(tree).st_mtime_ns
+    view = daemon(disk)
+    disk.plug()
+    view.wait_for("STICK")
+    result = as_user(USER, USER, sys.executable, "-c",
+                     f"import os, sys; {TO_THE_DIRECTORY[what]}", view.path("STICK"))
+    assert result.returncode != 0 and "Permission denied" in result.stderr
+    assert os.getxattr(view.path("STICK"), "user.y") == b"2"
+    assert os.listxattr(view.path("STICK")).count("user.x") == 0
+    assert os.stat(view.path("STICK")).st_mtime_ns == before
 
 
 def acl(user_permissions):
