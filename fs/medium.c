@@ -235,6 +235,7 @@ void view_medium_forget(struct view *view, uint32_t id)
 	pthread_mutex_lock(&view->media_lock);
 	m->id = 0;
 	m->presence = PRESENCE_GONE;
+	view->store.header->slots[m->slot] = 0; /* the id may be another's one day */
 	pthread_mutex_unlock(&view->media_lock);
 	medium_put(m);
 	medium_put(m); /* the registry's; open files and running requests may have more */

@@ -368,6 +368,31 @@ void nodes_set_flags(struct nodes *nodes, uint32_t index, uint8_t set, uint8_t c
 	pthread_mutex_unlock(&nodes->lock);
 }
 
+/* Under the lock. */
+static bool is_free_key(struct nodes *nodes, const struct node *node)
+{
+	const struct node_key key = {.slot = node->slot, .dev = node->dev, .ino = node->ino};
+
+	return find_key(nodes, &key) == INDEX_NONE;
+}
+
+void nodes_spare(struct nodes *nodes, uint32_t index, bool same)
+{
+	struct node *node;
+
+	pthread_mutex_lock(&nodes->lock);
+	node = node_find(nodes, index);
+	if (node) {
+		node->flags &= (uint8_t)~NODE_LEAVING;
+		if (same && node->flags & NODE_GONE && is_free_key(nodes, node)) {
+			node->flags &= (uint8_t)~NODE_GONE;
+			if (!(node->flags & NODE_BY_NAME))
+				index_insert(&nodes->by_key, index);
+		}
+	}
+	pthread_mutex_unlock(&nodes->lock);
+}
+
 void nodes_cap_ask(struct nodes *nodes, uint32_t index, uint32_t thread)
 {
 	struct node *node;

@@ -112,6 +112,12 @@ void nodes_unpin(struct nodes *nodes, uint32_t index);
 void nodes_set_flags(struct nodes *nodes, uint32_t index, uint8_t set, uint8_t clear);
 
 /*
+ * The file that was NODE_LEAVING stays after all. same: it is the file of the node's key, which
+ * then finds it again where a crash in between had made the node NODE_GONE.
+ */
+void nodes_spare(struct nodes *nodes, uint32_t index, bool same);
+
+/*
  * Whose removal of a file's capabilities is part of a write: of a thread that asked before whether
  * there are any. It is noted, also for the next server, until one removes them, or until the same
  * thread reads them (nodes_cap_read()), which no write does. When several asked it may be any.

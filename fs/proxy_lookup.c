@@ -29,6 +29,10 @@ static int entry_of(struct medium *m, const struct node_info *dir, const char *n
 		r = nodes_get(&m->view->nodes, entry.nodeid, &node);
 	if (r < 0)
 		return r;
+	if (name && node.flags & NODE_NAMELESS) { /* it has another name that was not known */
+		nodes_set_flags(&m->view->nodes, node.index, 0, NODE_NAMELESS);
+		files_forget_node(&m->view->files, node.index);
+	}
 	entry.attr_valid = attr_valid_s(&node, st);
 	attr_fill(m, &node, st, &entry.attr);
 	*ret_entry = entry;

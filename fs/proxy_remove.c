@@ -17,16 +17,11 @@ static int remove_name(struct request *req, struct medium *m, const struct node_
 		return r;
 	creds_assume(req, m, true);
 	victim_catch(m, dir, p.fd, name, true, &v);
-	medium_written(m);
+	request_changes(req, m);
 	if (unlinkat(p.fd, name, flags) < 0 && !(errno == ENOENT && request_resent(req))) {
 		r = -errno;
 		victim_spare(m, &v);
 		return r;
-	}
-	if (v.known && S_ISDIR(v.st.st_mode)) {
-		uint8_t node_flags;
-
-		dirs_drop(&m->view->dirs, nodes_id(&m->view->nodes, v.node.index, &node_flags));
 	}
 	victim_bury(m, dir, name, &v);
 	return 0;

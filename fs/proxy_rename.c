@@ -168,12 +168,14 @@ static int rename_in(struct request *req, struct medium *m, const struct renamin
 	if (r < 0)
 		return r;
 	creds_assume(req, m, true);
-	medium_written(m);
+	request_changes(req, m);
 	if (renamed_before(req, rn, from.fd, to.fd, ret_intent))
 		return renamed_note(m, rn, from.fd);
 	victim_catch(m, rn->to_dir, to.fd, rn->to, !(rn->flags & RENAME_EXCHANGE), &v);
-	if (same_file(from.fd, rn, &v))
+	if (same_file(from.fd, rn, &v)) {
+		victim_spare(m, &v);
 		return 0;
+	}
 	moves_dir = dir_moves(m, rn, &v);
 	medium_rename_begin(m, moves_dir);
 	if (!*ret_intent)

@@ -63,8 +63,11 @@ void victim_catch(struct medium *m, const struct node_info *dir, int dir_fd, con
 
 void victim_bury(struct medium *m, const struct node_info *dir, const char *name, struct victim *v)
 {
+	uint8_t flags;
 	bool left;
 
+	if (v->known && S_ISDIR(v->st.st_mode))
+		dirs_drop(&m->view->dirs, nodes_id(&m->view->nodes, v->node.index, &flags));
 	if (v->known)
 		nodes_pin(&m->view->nodes, v->node.index);
 	nodes_remove_name(&m->view->nodes, dir->index, name, v->gone, &left);
@@ -75,12 +78,16 @@ void victim_bury(struct medium *m, const struct node_info *dir, const char *name
 		files_set_deleted(&m->view->files, v->node.index, m->slot, &v->st, TAKE_FD(v->fd));
 		files_set_deleted_birth(&m->view->files, v->node.index, v->birth);
 	}
-	if (v->known)
-		nodes_unpin(&m->view->nodes, v->node.index);
+	if (!v->known)
+		return;
+	/* the kernel may have forgotten it while it was removed, if the fence answered first */
+	if (nodes_forget(&m->view->nodes, nodes_id(&m->view->nodes, v->node.index, &flags), 0))
+		files_forget_node(&m->view->files, v->node.index);
+	nodes_unpin(&m->view->nodes, v->node.index);
 }
 
 void victim_spare(struct medium *m, const struct victim *v)
 {
 	if (v->gone)
-		nodes_set_flags(&m->view->nodes, v->node.index, 0, NODE_LEAVING);
+		nodes_spare(&m->view->nodes, v->node.index, resolve_same(m, &v->node, &v->st));
 }
