@@ -9,12 +9,25 @@
 #include "creds.h"
 
 static void reply_attr(struct request *req, struct medium *m, const struct node_info *node,
-		       const struct stat *st)
+		       const struct stat *st, uint64_t valid_s)
 {
-	struct fuse_attr_out out = {.attr_valid = attr_valid_s(node, st)};
+	struct fuse_attr_out out = {.attr_valid = valid_s};
 
 	attr_fill(m, node, st, &out.attr);
 	(void)reply_data(req, &out, sizeof(out));
+}
+
+/*
+ * How long the kernel may keep attributes that were read after the look. Of a directory not at all
+ * if a name has changed since: that makes what it has stale, but not what is on its way to it
+ * (fuse_dir_changed() in fs/fuse/dir.c does not count as a change of attributes).
+ */
+static uint64_t valid_since(struct medium *m, const struct node_info *node, const struct stat *st,
+			    const struct names_look *look)
+{
+	if (S_ISDIR(node->type) && !names_were_still(m, look))
+		return 0;
+	return attr_valid_s(node, st);
 }
 
 /* resolve_stat() for a reply: what is seen of a medium's directory is remembered. */
@@ -31,6 +44,7 @@ static int stat_seen(struct medium *m, const struct node_info *node, struct stat
 
 void op_getattr(struct request *req, struct medium *m, const struct node_info *node)
 {
+	const struct names_look look = names_look(m);
 	struct node_info now = *node;
 	struct stat st;
 	int r;
@@ -40,7 +54,7 @@ void op_getattr(struct request *req, struct medium *m, const struct node_info *n
 	if (r < 0)
 		(void)reply_error(req, r);
 	else
-		reply_attr(req, m, &now, &st);
+		reply_attr(req, m, &now, &st, valid_since(m, &now, &st, &look));
 }
 
 static int read_birth(const struct place *p, void *data)
@@ -72,6 +86,7 @@ static int birth_of(struct medium *m, const struct node_info *node, struct wire_
 void op_statx(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct wire_statx_in *in = REQUEST_BODY(req, struct wire_statx_in);
+	const struct names_look look = names_look(m);
 	struct wire_statx_out out = {0};
 	struct fuse_attr attr;
 	struct stat st;
@@ -81,7 +96,7 @@ void op_statx(struct request *req, struct medium *m, const struct node_info *nod
 		(void)reply_error(req, r);
 		return;
 	}
-	out.attr_valid = attr_valid_s(node, &st);
+	out.attr_valid = valid_since(m, node, &st, &look);
 	attr_fill(m, node, &st, &attr);
 	attr_to_statx(&attr, &out.stat);
 	if (birth_of(m, node, &out.stat.btime) == 0)
@@ -327,7 +342,7 @@ void op_setattr(struct request *req, struct medium *m, const struct node_info *n
 	int r = in ? resolve(m, node, &p) : -EINVAL;
 
 	if (r == 0) {
-		medium_written(m);
+		request_changes(req, m);
 		r = set_all(req, m, node, &p, in);
 		if (node->flags & NODE_MEDIUM_ROOT)
 			root_medium_changed(m);
@@ -339,7 +354,7 @@ void op_setattr(struct request *req, struct medium *m, const struct node_info *n
 	if (r < 0)
 		(void)reply_error(req, r);
 	else
-		reply_attr(req, m, node, &st);
+		reply_attr(req, m, node, &st, attr_valid_s(node, &st));
 }
 
 void op_statfs(struct request *req, struct medium *m, const struct node_info *node)

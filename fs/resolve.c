@@ -163,13 +163,17 @@ bool resolve_same(struct medium *m, const struct node_info *node, const struct s
 	return st->st_ino == node->key.ino && subvolume_is(m, st->st_dev, node->key.dev);
 }
 
-/* Whether no name changes, and the count by which a later look can tell that none did. */
-static bool names_still(struct medium *m, unsigned *ret_begun)
+struct names_look names_look(struct medium *m)
 {
 	unsigned ended = atomic_load(&m->names_ended); /* first: see sync_names() */
+	unsigned begun = atomic_load(&m->names_begun);
 
-	*ret_begun = atomic_load(&m->names_begun);
-	return ended == *ret_begun;
+	return (struct names_look){.still = ended == begun, .begun = begun};
+}
+
+bool names_were_still(struct medium *m, const struct names_look *look)
+{
+	return look->still && atomic_load(&m->names_begun) == look->begun;
 }
 
 int resolve_read(struct medium *m, const struct node_info *node, resolve_fn fn, void *data)
@@ -177,8 +181,7 @@ int resolve_read(struct medium *m, const struct node_info *node, resolve_fn fn, 
 	_cleanup_place_ struct place p = PLACE_NONE;
 	struct place exact = PLACE_NONE;
 	_cleanup_close_ int fd = -EBADF;
-	bool was_still;
-	unsigned begun;
+	struct names_look look;
 	int r;
 
 	p.view = m->view;
@@ -186,11 +189,11 @@ int resolve_read(struct medium *m, const struct node_info *node, resolve_fn fn, 
 		p.fd = p.loan.fd;
 		return fn(&p, data);
 	}
-	was_still = names_still(m, &begun);
+	look = names_look(m);
 	r = place_unchecked(m, node, &p);
 	if (r == 0)
 		r = fn(&p, data);
-	if ((p.fd >= 0 && !*p.name) || (was_still && atomic_load(&m->names_begun) == begun))
+	if ((p.fd >= 0 && !*p.name) || names_were_still(m, &look))
 		return r;
 	fd = resolve_open(m, node, O_PATH);
 	if (fd < 0)
@@ -229,8 +232,7 @@ static int try_names(struct medium *m, const struct node_info *node, try_fn fn, 
 {
 	for (int i = 0; i < RESOLVE_TRIES; i++) {
 		unsigned done = atomic_load(&m->moves_done);
-		unsigned begun;
-		bool was_still = names_still(m, &begun);
+		const struct names_look look = names_look(m);
 
 		for (unsigned number = 0;; number++) {
 			_cleanup_place_ struct place p = PLACE_NONE;
@@ -245,7 +247,7 @@ static int try_names(struct medium *m, const struct node_info *node, try_fn fn, 
 			if (r != -ESTALE && r != -ENOENT)
 				return r;
 		}
-		if (is_nameless(m, node) || (was_still && atomic_load(&m->names_begun) == begun))
+		if (is_nameless(m, node) || names_were_still(m, &look))
 			break;
 		if (i > 0)
 			names_wait(m, done);
@@ -289,36 +291,64 @@ struct open_try {
 	int fd;
 };
 
+/* What a file of another kind, which has the name by now, answers to an open. */
+static bool is_of_another_kind(int err)
+{
+	return err == -ENXIO || err == -ELOOP || err == -ENOTDIR || err == -EISDIR;
+}
+
+/*
+ * Before it is known whose name it is. That of a FIFO would be waited for until its other end
+ * comes, which may be never: hence O_NONBLOCK. It means nothing to the files that are opened here,
+ * nor to their clients (backing_file_open() takes the flags of these), except that a lease is not
+ * waited for. Returns an fd, -EWOULDBLOCK for a lease, or -errno.
+ */
+static int open_unchecked(const struct place *p, int flags)
+{
+	int fd = openat(p->fd, p->name, flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return is_of_another_kind(-errno) ? -ESTALE : -errno;
+	return fd;
+}
+
+static int open_again(int fd, int flags)
+{
+	char path[40];
+	int again;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, flags | O_CLOEXEC);
+	return again < 0 ? -errno : again;
+}
+
 static int try_open(struct medium *m, const struct node_info *node, const struct place *p,
 		    void *data)
 {
 	struct open_try *try = data;
+	_cleanup_close_ int fd = open_unchecked(p, try->flags);
+	bool leased = fd == -EWOULDBLOCK;
 	struct stat st;
-	int fd = openat(p->fd, p->name, try->flags | O_NOFOLLOW | O_CLOEXEC);
 
+	if (leased)
+		fd = open_unchecked(p, O_PATH);
 	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st) < 0 || !resolve_same(m, node, &st)) {
-		close_fd(fd);
+		return fd;
+	if (fstat(fd, &st) < 0 || !resolve_same(m, node, &st))
 		return -ESTALE;
-	}
-	try->fd = fd;
-	return 0;
+	try->fd = leased ? open_again(fd, try->flags) : TAKE_FD(fd);
+	return MIN(try->fd, 0);
 }
 
 /* A deleted file once more, through an fd of it. */
 static int reopen(struct medium *m, const struct node_info *node, int flags)
 {
 	struct file_loan loan;
-	char path[40];
 	int fd;
 
 	if (files_borrow(&m->view->files, node->index, &loan) < 0)
 		return -ESTALE;
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", loan.fd);
-	fd = open(path, flags | O_CLOEXEC);
-	if (fd < 0)
-		fd = -errno;
+	fd = open_again(loan.fd, flags);
 	files_return(&m->view->files, &loan);
 	return fd;
 }

@@ -47,6 +47,15 @@ int resolve(struct medium *medium, const struct node_info *node, struct place *r
 typedef int (*resolve_fn)(const struct place *place, void *data);
 int resolve_read(struct medium *medium, const struct node_info *node, resolve_fn fn, void *data);
 
+/* A look at whether names are being changed in a medium. Takes no lock. */
+struct names_look {
+	bool still;
+	unsigned begun;
+};
+struct names_look names_look(struct medium *medium);
+/* Whether no name was being changed then, and none has been since. */
+bool names_were_still(struct medium *medium, const struct names_look *look);
+
 /* The attributes of a node, checked to be those of this very file. Blocks on the device. */
 int resolve_stat(struct medium *medium, const struct node_info *node, struct stat *ret_st);
 

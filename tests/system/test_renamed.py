@@ -22,9 +22,9 @@ RENAME_EXCHANGE = 2
 
 
 @contextlib.contextmanager
-def delayed(pid, calls):
-    """Each thread of the server stands still for a moment before it makes such a call."""
-    strace = hold(pid, calls, "delay_enter=700000")
+def delayed(pid, calls, at):
+    """Each thread of the server stands still for a moment before such a call, or after it."""
+    strace = hold(pid, calls, f"delay_{at}=700000")
     try:
         yield
     finally:
@@ -41,7 +41,7 @@ def inside(daemon, loopdev):
     return view
 
 
-def meanwhile(view, calls, act, other):
+def meanwhile(view, calls, act, other, at="enter"):
     """What act returns, during whose call of the server other is done."""
     server = serving(view)
     result = []
@@ -51,7 +51,7 @@ def meanwhile(view, calls, act, other):
             result.append(act())
         except OSError as error:
             result.append(error)
-    with delayed(server, calls):
+    with delayed(server, calls, at):
         thread = threading.Thread(target=run)
         thread.start()
         until("the server is held", lambda: held(server))
@@ -178,3 +178,23 @@ def test_links_exchanged(inside):
     assert meanwhile(inside, "readlinkat", lambda: os.readlink(inside.path("STICK", "a")),
                      moves(inside, RENAME_EXCHANGE)) == "A"
     assert [os.readlink(inside.path("STICK", name)) for name in "ab"] == ["B", "A"]
+
+
+def test_a_fifo_takes_its_place(inside):
+    """The server does not wait for the other end of a FIFO that has the name by now."""
+    path = inside.path("STICK", "a")
+    with open(path, "w", encoding="ascii") as file:
+        file.write("text")
+    os.mkfifo(inside.path("STICK", "b"))
+    fd = os.open(path, os.O_PATH)
+
+    def read():
+        with open(f"/proc/self/fd/{fd}", encoding="ascii") as file:
+            assert file.read() == "text"
+    try:
+        # the disk has the new names, and the server's table the old ones
+        assert meanwhile(inside, "renameat2", moves(inside, RENAME_EXCHANGE), read,
+                         at="exit") == 0
+    finally:
+        os.close(fd)
+    assert stat.S_ISFIFO(os.stat(path).st_mode)
