@@ -17,14 +17,17 @@ static void gate_drained(struct medium *m)
 {
 	enum gate_state then = m->state == GATE_EJECTING ? GATE_EJECTED : GATE_UNMOUNTED;
 	bool fenced = m->state == GATE_FENCED;
+	bool forced = m->close_forced;
 	int root_fd = TAKE_FD(m->root_fd);
 	struct list refused = LIST_INIT(refused);
 	uint32_t id = m->facts.id;
 	bool waits;
 
 	m->frozen = false;
-	m->close_asked = false;
+	m->close_asked = m->close_forced = false;
 	pthread_mutex_unlock(&m->lock);
+	if (forced) /* what ran when it was asked for may have opened something since */
+		files_abandon(&m->view->files, m);
 	dirs_drop_medium(&m->view->dirs, m);
 	files_drop_deleted(&m->view->files, m->slot);
 	if (!fenced && root_fd >= 0)
@@ -216,8 +219,9 @@ void view_medium_close(struct view *view, uint32_t id, enum view_close how)
 	if (m->state == GATE_OPEN || m->state == GATE_UNMOUNTED)
 		m->state = how == VIEW_CLOSE_IDLE ? GATE_DRAINING : GATE_EJECTING;
 	m->close_asked = m->state == GATE_DRAINING || m->state == GATE_EJECTING;
+	m->close_forced = m->close_asked && how == VIEW_CLOSE_FORCE;
 	mounted = m->root_fd >= 0;
-	if (m->running_count == 0 && !mounted)
+	if (!mounted && (m->running_count == 0 || !m->close_asked))
 		gate_drained(m); /* unlocks */
 	else
 		pthread_mutex_unlock(&m->lock);
@@ -235,7 +239,7 @@ void view_medium_reopen(struct view *view, uint32_t id)
 	pthread_mutex_lock(&m->lock);
 	if (m->state == GATE_EJECTED || m->state == GATE_EJECTING) {
 		m->state = m->root_fd >= 0 ? GATE_OPEN : GATE_UNMOUNTED;
-		m->close_asked = false;
+		m->close_asked = m->close_forced = false;
 	}
 	want_mount = m->state == GATE_UNMOUNTED && !list_empty(&m->waiting);
 	if (want_mount)
