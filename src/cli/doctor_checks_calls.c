@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "cli/output.h"
+#include "staging/namespace.h"
 
 /* Reports a call that returned r, a new fd that ends with the process, or failed with errno. */
 static void report(int r, enum doctor_verdict missing, struct doctor_finding *finding)
@@ -24,10 +25,23 @@ static void report(int r, enum doctor_verdict missing, struct doctor_finding *fi
 			     "%s", error_text(errno));
 }
 
-static void check_unshare(const struct config *config, struct doctor_finding *finding)
+static void check_namespace(const struct config *config, struct doctor_finding *finding)
 {
+	int r;
+
 	(void)config;
-	report(unshare(CLONE_NEWNS), DOCTOR_FAIL, finding);
+	if (unshare(CLONE_NEWNS) < 0) {
+		report(-1, DOCTOR_FAIL, finding);
+		return;
+	}
+	r = namespace_enter();
+	if (r < 0)
+		doctor_found(finding, DOCTOR_FAIL,
+			     "give the container CAP_SYS_CHROOT (docker: --cap-add SYS_CHROOT), or "
+			     "allow pivot_root(2) in its seccomp profile",
+			     "its root cannot be changed: %s", error_text(-r));
+	else
+		doctor_found(finding, DOCTOR_OK, NULL, "works");
 }
 
 static void check_mount_api(const struct config *config, struct doctor_finding *finding)
@@ -68,8 +82,8 @@ static void check_pidfd(const struct config *config, struct doctor_finding *find
 }
 
 const struct doctor_check doctor_checks_calls[] = {
-	{"unshare", "disks are mounted in a private mount namespace that nobody else sees",
-	 check_unshare},
+	{"namespace", "disks are mounted in a private mount namespace that nobody else sees",
+	 check_namespace},
 	{"mount-api", "fsopen(2) and fsmount(2) say why a mount failed; else mount(2) is used",
 	 check_mount_api},
 	{"openat2", "files are opened beneath a disk's root, never outside of it", check_openat2},

@@ -1,8 +1,11 @@
 """Daemon and workload in one real container, started by podman with `hotplugfs run`."""
 
+import errno
+import json
 import os
 import re
 import signal
+import subprocess
 
 import pytest
 
@@ -45,6 +48,33 @@ def test_all_in_one(container, loopdev):
     assert one.process.wait(30) == 143, one.err()
     until("the disk is free", lambda: not disk.held())
     sh("e2fsck -fn $1", disk.image)
+
+
+@pytest.fixture
+def like_docker(work):
+    """Docker's seccomp profile is podman's without pivot_root(2), which is EPERM then."""
+    with open("/usr/share/containers/seccomp.json", encoding="ascii") as file:
+        profile = json.load(file)
+    for group in profile["syscalls"]:
+        group["names"] = [name for name in group["names"] if name != "pivot_root"]
+    profile["syscalls"].append({"names": ["pivot_root"], "action": "SCMP_ACT_ERRNO",
+                                "errnoRet": errno.EPERM})
+    path = os.path.join(work, "seccomp.json")
+    with open(path, "w", encoding="ascii") as file:
+        json.dump(profile, file)
+    return ["--security-opt", f"seccomp={path}"]
+
+
+@pytest.mark.deadline(150)
+def test_without_pivot_root(container, engine, loopdev, like_docker):
+    """CAP_SYS_CHROOT is enough then; `doctor` tells so where it is missing."""
+    doctor = subprocess.run([*engine.run("--rm", *engine.rights, *like_docker), "/opt/hotplugfs",
+                             "doctor"], cwd="/", stdout=subprocess.PIPE, text=True, check=False)
+    assert doctor.returncode == 1 and "docker: --cap-add SYS_CHROOT" in doctor.stdout
+    one = container("sh", "-c", 'ls "$MEDIA"', disks=[loopdev(label="STICK").plug()],
+                    flags=[*like_docker, "--cap-add", "SYS_CHROOT"])
+    one.wait_out("STICK", 60)
+    assert one.process.wait(30) == 0
 
 
 def test_halt_signal(container):

@@ -74,8 +74,8 @@ def test_kubernetes_faults(example, path, value, told):
 
 def test_same_rights_everywhere(example, checkout):
     """README.md, the image, compose file, Quadlet unit, DaemonSet and service give the daemon the
-    same capabilities (to the service also what gives udev's socket a large queue, and what finds
-    the disks again after a restart)."""
+    same capabilities (to compose also what docker needs, to the service what gives udev's socket a
+    large queue, and what finds the disks again after a restart)."""
     def listed(name):
         with open(os.path.join(checkout, name), encoding="utf-8") as file:
             lines = re.findall(r"--cap-add ([A-Z_,]+)", file.read())
@@ -84,7 +84,7 @@ def test_same_rights_everywhere(example, checkout):
     rights = listed("README.md")
     assert len(rights) == 15 and listed("examples/container/Containerfile") == rights
     compose = load(example("compose.yaml"))[0]["services"]["hotplugfs"]
-    assert set(compose["cap_add"]) == rights and compose["cap_drop"] == ["ALL"]
+    assert set(compose["cap_add"]) == rights | {"SYS_CHROOT"} and compose["cap_drop"] == ["ALL"]
     container = unit.read(example("hotplugfs.container"))["Container"]
     assert set(unit.words(container, "AddCapability")) == rights
     (daemonset,) = [one for one in manifests(example)[1] if one["kind"] == "DaemonSet"]
