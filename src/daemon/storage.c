@@ -319,7 +319,7 @@ void storage_use(struct broker *b, struct medium *m, const struct link_message *
 {
 	m->writers = message->writers;
 	m->openers = message->openers;
-	if (message->flags & LINK_USE_WRITTEN)
+	if (message->flags & LINK_USE_WRITTEN && !m->read_only) /* else it was refused */
 		m->written = true;
 	if (medium_in_use(m))
 		storage_settle(b, m);

@@ -245,7 +245,7 @@ int config_parse_globs(const char *value, void *field, char *error, size_t error
 	const char *p = value + strspn(value, separators);
 	int r = 0;
 
-	if (!*p || strchr(value, '/'))
+	if (!*p || strpbrk(value, "/#")) /* # would be a comment, which has a line of its own */
 		return invalid(value, "a kernel name such as sdb1, or a pattern such as loop*",
 			       error, error_size);
 	while (r == 0 && *p) {

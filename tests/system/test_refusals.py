@@ -11,7 +11,7 @@ import pytest
 from harness import kernel
 from harness.daemon import run_to_end
 from harness.people import sh
-from harness.wait import until
+from harness.wait import holds, until
 
 NO_ADMIN = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", "--"]
 
@@ -224,6 +224,8 @@ def test_read_only_device(daemon, loopdev):
     with pytest.raises(OSError) as failure:
         os.mkdir(view.path("LOCKED", "new"))
     assert failure.value.errno == errno.EROFS
+    holds("what was refused is nothing to be written",
+          lambda: view.medium("LOCKED")["state"] == "clean", 1)
 
 
 def test_no_driver(daemon, loopdev, hotplugfs):

@@ -195,6 +195,7 @@ static void refuses_files(void **state)
 		{"dev = \n", 1, "dev: \"\" is not a path"},
 		{"include = ,\n", 1, "is not a kernel name"},
 		{"include = /dev/sdb\n", 1, "is not a kernel name such as sdb1"},
+		{"exclude = sdz # not sdb\n", 1, "is not a kernel name such as sdb1"},
 		{"idle-timeout = soon\n", 1, "idle-timeout: \"soon\" is not a time such as"},
 		{"idle-timeout = 0\n", 1, "idle-timeout: \"0\" is not a time such as"},
 		{"idle-timeout = 0ms\n", 1, "more than 0, or never"},
