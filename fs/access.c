@@ -1,6 +1,8 @@
 #include "access.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <sys/fsuid.h>
 #include <sys/syscall.h>
@@ -9,48 +11,73 @@
 
 #define GROUPS_MAX 256 /* more than that are cut: access may then be refused once too often */
 
-/* The line "Groups:" of /proc/PID/status; none where the process cannot be seen from here. */
-static size_t groups_of(uint32_t pid, gid_t *ret_groups)
+/* What is said of the caller in /proc/PID/status: nothing where it cannot be seen from here. */
+struct caller {
+	gid_t groups[GROUPS_MAX];
+	size_t group_count;
+	uint64_t caps; /* effective ones */
+	bool caps_known;
+};
+
+static void read_groups(const char *at, struct caller *caller)
+{
+	char *end;
+
+	for (; caller->group_count < GROUPS_MAX; at = end) {
+		unsigned long gid = strtoul(at, &end, 10);
+
+		if (end == at)
+			return;
+		caller->groups[caller->group_count++] = (gid_t)gid;
+	}
+}
+
+static void caller_read(const struct request *req, struct caller *ret_caller)
 {
 	char path[40];
 	char line[4096];
-	size_t n = 0;
 	FILE *f;
 
-	(void)snprintf(path, sizeof(path), "/proc/%u/status", pid);
+	ret_caller->group_count = 0;
+	ret_caller->caps_known = false;
+	(void)snprintf(path, sizeof(path), "/proc/%u/status", req->head->pid);
 	f = fopen(path, "re");
 	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f)) {
-		char *at = line + 7;
-		char *end;
-
-		if (strncmp(line, "Groups:", 7) != 0)
-			continue;
-		for (; n < GROUPS_MAX; at = end) {
-			unsigned long gid = strtoul(at, &end, 10);
-
-			if (end == at)
-				break;
-			ret_groups[n++] = (gid_t)gid;
-		}
-		break;
+		return;
+	while (!ret_caller->caps_known && fgets(line, sizeof(line), f)) {
+		if (strncmp(line, "Groups:", 7) == 0)
+			read_groups(line + 7, ret_caller);
+		ret_caller->caps_known = sscanf(line, "CapEff: %" SCNx64, &ret_caller->caps) == 1;
 	}
 	(void)fclose(f);
-	return n;
+}
+
+static bool root_has(const struct caller *caller, int cap)
+{
+	return !caller->caps_known || caller->caps >> cap & 1;
+}
+
+bool access_root_has(const struct request *req, int cap)
+{
+	struct caller caller;
+
+	if (req->head->uid != 0)
+		return false;
+	caller_read(req, &caller);
+	return root_has(&caller, cap);
 }
 
 int access_check(const struct request *req, int dir_fd, int mask)
 {
-	gid_t groups[GROUPS_MAX];
-	size_t count;
+	struct caller caller;
 	bool allowed;
 
-	if (req->head->uid == 0)
+	caller_read(req, &caller);
+	if (req->head->uid == 0 && (root_has(&caller, CAP_DAC_OVERRIDE) ||
+				    (!(mask & W_OK) && root_has(&caller, CAP_DAC_READ_SEARCH))))
 		return 0;
-	count = groups_of(req->head->pid, groups);
 	/* of this thread only, unlike the C library's functions of these names */
-	(void)syscall(SYS_setgroups, count, groups);
+	(void)syscall(SYS_setgroups, caller.group_count, caller.groups);
 	creds_drop(req);
 	/* who may not become the caller must not ask in the place of him */
 	allowed = (uint32_t)setfsuid((uid_t)-1) == req->head->uid &&
@@ -62,14 +89,13 @@ int access_check(const struct request *req, int dir_fd, int mask)
 
 bool access_in_group(const struct request *req, uint32_t gid)
 {
-	gid_t groups[GROUPS_MAX];
-	size_t count;
+	struct caller caller;
 
 	if (req->head->gid == gid)
 		return true;
-	count = groups_of(req->head->pid, groups);
-	for (size_t i = 0; i < count; i++)
-		if (groups[i] == gid)
+	caller_read(req, &caller);
+	for (size_t i = 0; i < caller.group_count; i++)
+		if (caller.groups[i] == gid)
 			return true;
 	return false;
 }

@@ -18,29 +18,27 @@ struct thread_creds {
 
 static _Thread_local struct thread_creds current;
 
+#define CAP_BIT(cap) (1U << (cap))
+
 /*
  * setfsuid() to a user takes the file capabilities out of the effective set (capabilities(7)):
- * put those that we are permitted back, with or without CAP_FSETID.
+ * put those that we are permitted back, but not some of the first 32.
  */
-static void set_caps(bool keep_setid, bool admin)
+static void set_caps(uint32_t without)
 {
 	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2];
 
 	if (syscall(SYS_capget, &head, data) < 0)
 		return;
-	data[0].effective = data[0].permitted;
+	data[0].effective = data[0].permitted & ~without;
 	data[1].effective = data[1].permitted;
-	if (!keep_setid)
-		data[0].effective &= ~(1U << CAP_FSETID);
-	if (!admin)
-		data[0].effective &= ~(1U << CAP_SYS_ADMIN);
 	(void)syscall(SYS_capset, &head, data);
 }
 
 static void raise_caps(bool keep_setid)
 {
-	set_caps(keep_setid, true);
+	set_caps(keep_setid ? 0 : CAP_BIT(CAP_FSETID));
 }
 
 static void set_umask(uint32_t mask)
@@ -106,7 +104,10 @@ void creds_drop(const struct request *req)
 {
 	assume(0, 0, true); /* so that setfsuid() to a user takes the capabilities away */
 	(void)setfsgid(req->head->gid);
-	(void)setfsuid(req->head->uid);
+	if (req->head->uid == 0)
+		set_caps(CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_DAC_READ_SEARCH));
+	else
+		(void)setfsuid(req->head->uid);
 }
 
 void creds_restore(void)
@@ -120,5 +121,6 @@ void creds_restore(void)
 
 void creds_set_admin(bool admin)
 {
-	set_caps(current.keep_setid, admin);
+	set_caps((current.keep_setid ? 0 : CAP_BIT(CAP_FSETID)) |
+		 (admin ? 0 : CAP_BIT(CAP_SYS_ADMIN)));
 }

@@ -30,7 +30,7 @@ void creds_lose_setid(const struct request *req, const struct medium *m, uint32_
  */
 void creds_create(const struct request *req, const struct medium *m, uint32_t umask);
 
-/* Exactly the rights of the request's caller, without any capability over files; and back. */
+/* Exactly the rights of the request's caller, without any capability to access files; and back. */
 void creds_drop(const struct request *req);
 void creds_restore(void);
 

@@ -304,6 +304,22 @@ static int copy_fd(struct request *req, struct file *f)
 	return f->flags & O_DIRECT ? file_direct_fd(&req->view->files, f) : f->fd;
 }
 
+static struct timespec read_time(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 ? st.st_atim : (struct timespec){0};
+}
+
+/* The kernel knows by itself only that the file that is written to has changed. */
+static void tell_read_time(const struct request *req, int fd, const struct timespec *before)
+{
+	const struct timespec now = read_time(fd);
+
+	if (now.tv_sec != before->tv_sec || now.tv_nsec != before->tv_nsec)
+		(void)channel_notify_attributes(&req->view->channel, req->head->nodeid);
+}
+
 void op_copy_file_range(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_copy_file_range_in *in = REQUEST_BODY(req,
@@ -327,11 +343,13 @@ void op_copy_file_range(struct request *req, struct medium *m, const struct node
 		request_changes(req, m);
 		int from_fd = copy_fd(req, from);
 		int to_fd = copy_fd(req, to);
+		struct timespec before = read_time(from_fd);
 
 		n = copy_file_range(from_fd, &off_in, to_fd, &off_out,
 				    MIN(in->len, UINT32_MAX & ~4095ULL), (unsigned)in->flags);
 		if (n < 0)
 			n = from_fd < 0 ? from_fd : to_fd < 0 ? to_fd : -errno;
+		tell_read_time(req, from_fd, &before);
 	}
 	if (from)
 		file_put(&req->view->files, from);

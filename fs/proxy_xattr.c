@@ -1,9 +1,12 @@
 /* Extended attributes and ACLs, which are extended attributes to us. */
 #include "ops.h"
 
+#include <linux/capability.h>
+#include <linux/xattr.h>
 #include <stdio.h>
 #include <sys/xattr.h>
 
+#include "access.h"
 #include "creds.h"
 
 #ifndef FUSE_SETXATTR_ACL_KILL_SGID
@@ -149,6 +152,28 @@ void op_getxattr(struct request *req, struct medium *m, const struct node_info *
 	reply_sized(req, value, n, in ? in->size : 0);
 }
 
+static bool has_trusted(const char *list, ssize_t size)
+{
+	for (const char *name = list; name < list + size; name += strlen(name) + 1)
+		if (strncmp(name, XATTR_TRUSTED_PREFIX, XATTR_TRUSTED_PREFIX_LEN) == 0)
+			return true;
+	return false;
+}
+
+/* Some filesystems list trusted attributes for the privileged only (xattr(7)). */
+static ssize_t list_for(struct medium *m, const struct node_info *node, bool admin,
+			struct xattr_buffer *buf)
+{
+	ssize_t n;
+
+	if (!admin)
+		creds_set_admin(false);
+	n = resolve_read(m, node, read_list, buf);
+	if (!admin)
+		creds_set_admin(true);
+	return n;
+}
+
 void op_listxattr(struct request *req, struct medium *m, const struct node_info *node)
 {
 	const struct fuse_getxattr_in *in = REQUEST_BODY(req, struct fuse_getxattr_in);
@@ -158,14 +183,11 @@ void op_listxattr(struct request *req, struct medium *m, const struct node_info 
 
 	if (n == 0 && !list)
 		n = -ENOMEM;
-	if (n == 0) {
-		/* some filesystems list trusted attributes for the privileged only (xattr(7)) */
-		if (req->head->uid != 0)
-			creds_set_admin(false);
-		n = resolve_read(m, node, read_list, &buf);
-		if (req->head->uid != 0)
-			creds_set_admin(true);
-	}
+	if (n == 0)
+		n = list_for(m, node, req->head->uid == 0, &buf);
+	if (n > 0 && req->head->uid == 0 && has_trusted(list, n) &&
+	    !access_root_has(req, CAP_SYS_ADMIN))
+		n = list_for(m, node, false, &buf);
 	reply_sized(req, list, n, in ? in->size : 0);
 }
 

@@ -95,6 +95,22 @@ def test_waits_longer_than_it_is_made_up(closed):
     assert result.returncode != 0 and "denied" in result.stderr
 
 
+def test_root_without_capabilities(daemon, loopdev):
+    """Nor is root let in who has no capability for it, as in a container."""
+    disk = loopdev("ext4", label="STICK")
+    with disk.native() as tree:
+        open(os.path.join(tree, "secret"), "w", encoding="ascii").close()
+        os.chmod(tree, 0o700)
+        os.chown(tree, USER, USER)
+    view = daemon(disk)
+    disk.plug()
+    view.wait_for("STICK")
+    result = subprocess.run(["setpriv", "--bounding-set=-all", "--inh-caps=-all", "ls",
+                             view.path("STICK")], stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode != 0 and "denied" in result.stderr
+    assert "secret" in os.listdir(view.path("STICK"))
+
+
 TO_THE_DIRECTORY = {
     "set": "os.setxattr(sys.argv[1], 'user.x', b'1')",
     "get": "os.getxattr(sys.argv[1], 'user.y')",
