@@ -120,7 +120,10 @@ int engine_find(const struct command *command, const char *engine, const char *n
 		error_print(command, "there is neither podman nor docker; --engine or --pid tells "
 				     "more");
 	else if (r == -ENXIO)
-		error_print(command, "no engine knows a container %s", QUOTE(name));
+		error_print(command,
+			    "no engine knows a container %s; for one of a rootless engine give "
+			    "--pid",
+			    QUOTE(name));
 	else if (r == -ESRCH)
 		error_print(command, "the container %s is not running", QUOTE(name));
 	else if (r < 0)
