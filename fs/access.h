@@ -16,9 +16,9 @@
 int access_check(const struct request *req, int dir_fd, int mask);
 
 /*
- * Whether the caller is root with a capability (linux/capability.h), as far as can be seen in /proc;
- * where it cannot, root has it. A user's are not looked at: they may be those of a user namespace
- * of his own.
+ * Whether the caller is root with a capability (linux/capability.h), as far as can be seen in
+ * /proc; where it cannot, root has it. A user's are not looked at: they may be those of a user
+ * namespace of his own.
  */
 bool access_root_has(const struct request *req, int cap);
 

@@ -28,8 +28,8 @@ void process_ignore_stop(void);
 int process_die_with(pid_t parent);
 
 /*
- * Kills a child that was forked just now and that nobody can watch, and reaps it. It has had no time
- * to come to a device that it would have to be waited for.
+ * Kills a child that was forked just now and that nobody can watch, and reaps it. It has had no
+ * time to come to a device that it would have to be waited for.
  */
 void process_kill_new(pid_t pid);
 

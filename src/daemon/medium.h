@@ -110,9 +110,9 @@ struct medium {
 	int root_fd;		 /* O_PATH, until somebody unmounts it; else -EBADF */
 	enum medium_purpose purpose;
 	enum medium_step step;
-	enum medium_asked asked; /* see closing.c */
-	bool seeking;		 /* MOUNTING: whether it is mounted is being found out */
-	bool wanted;		 /* requests wait for the mount */
+	enum medium_asked asked;   /* see closing.c */
+	bool seeking;		   /* MOUNTING: whether it is mounted is being found out */
+	bool wanted;		   /* requests wait for the mount */
 	uint64_t release_until_ms; /* for the last close of its files to arrive, when ejecting */
 	bool read_only;		   /* as mounted, or as it would be */
 	char options[LIMIT_OPTIONS];

@@ -118,7 +118,8 @@ static void decide(struct broker *b, struct medium *m)
 	}
 	driver = driver_here(m->probe.fstype, reason);
 	if (!driver) {
-		reconcile_conceal(b, m, reason); /* the one before is needed until its name is gone */
+		/* m->driver stays: it is needed until the name is gone */
+		reconcile_conceal(b, m, reason);
 		return;
 	}
 	m->driver = driver;

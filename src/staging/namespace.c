@@ -33,7 +33,7 @@ static int switch_root(void)
 {
 	if (syscall(SYS_pivot_root, ".", ".") == 0)
 		return umount2(".", MNT_DETACH) < 0 ? -errno : 0;
-	/* EINVAL: the root is an initramfs, which cannot be pivoted; else: docker's seccomp profile */
+	/* EINVAL: an initramfs, which cannot be pivoted; else docker's seccomp profile */
 	if (errno != EINVAL && errno != EPERM && errno != ENOSYS)
 		return -errno;
 	if (mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0)

@@ -263,9 +263,12 @@ static void test_other_layouts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_sealed),
-		cmocka_unit_test(test_damaged_header), cmocka_unit_test(test_each_member),
-		cmocka_unit_test(test_medium_members), cmocka_unit_test(test_other_layouts),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_sealed),
+		cmocka_unit_test(test_damaged_header),
+		cmocka_unit_test(test_each_member),
+		cmocka_unit_test(test_medium_members),
+		cmocka_unit_test(test_other_layouts),
 		cmocka_unit_test(test_ejected_without_driver),
 	};
 
