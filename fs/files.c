@@ -540,13 +540,19 @@ static bool next_nodeid(struct files *files, const struct medium *medium, uint32
 
 void files_abandon(struct files *files, struct medium *medium)
 {
-	int fds[ABANDON_BATCH];
 	uint64_t nodeid;
 	uint32_t index = 0;
-	unsigned n;
 
 	while (next_nodeid(files, medium, &index, &nodeid))
 		(void)channel_notify_data(files->channel, nodeid, 0, 0);
+	files_close_all(files, medium);
+}
+
+void files_close_all(struct files *files, struct medium *medium)
+{
+	int fds[ABANDON_BATCH];
+	unsigned n;
+
 	do {
 		pthread_mutex_lock(&files->lock);
 		n = abandon_some(files, medium, fds);

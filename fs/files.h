@@ -175,10 +175,13 @@ void files_forget_node(struct files *files, uint32_t node);
 /*
  * The medium is gone: takes from the kernel what it has cached of open files, which would go on to
  * answer for them, and closes what no request uses; the handles stay, and give -EIO. NULL: of all
- * media that an earlier server had and this one does not know. May block on the device; no lock may
- * be held.
+ * media that an earlier server had and this one does not know. Waits for pages that somebody reads
+ * (invalidate_inode_pages2() in the kernel), so a thread of its own does it, not one that answers
+ * requests. May block on the device; no lock may be held.
  */
 void files_abandon(struct files *files, struct medium *medium);
+/* The same without a word to the kernel, by anybody. */
+void files_close_all(struct files *files, struct medium *medium);
 
 /*
  * The files that were open in a slot when an earlier server died are this medium's: they are

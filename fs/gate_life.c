@@ -27,7 +27,7 @@ static void gate_drained(struct medium *m)
 	m->close_asked = m->close_forced = false;
 	pthread_mutex_unlock(&m->lock);
 	if (forced) /* what ran when it was asked for may have opened something since */
-		files_abandon(&m->view->files, m);
+		files_close_all(&m->view->files, m);
 	dirs_drop_medium(&m->view->dirs, m);
 	files_drop_deleted(&m->view->files, m->slot);
 	if (!fenced && root_fd >= 0)

@@ -223,13 +223,18 @@ int mountpoint_sync(const char *path)
 	return syncfs(fd) < 0 ? -errno : 0;
 }
 
+/*
+ * MNT_FORCE aborts the connection first (fuse_umount_begin() in fs/fuse/inode.c). Without it a
+ * notification that waits for a page which the server is to read has a lock that the unmount waits
+ * for (fc->killsb), and both wait for the device.
+ */
 int mountpoint_unmount(const char *path)
 {
 	if (!is_view(path))
 		return 0; /* somebody else has taken it away, or mounted over it */
-	if (umount2(path, UMOUNT_NOFOLLOW) == 0)
+	if (umount2(path, MNT_FORCE | UMOUNT_NOFOLLOW) == 0)
 		return 0;
-	if (errno == EBUSY && umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+	if (errno == EBUSY && umount2(path, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
 		return 0;
 	return errno == EINVAL ? 0 : -errno;
 }
