@@ -6,6 +6,7 @@ import time
 from vm.machine import TOP
 
 FILES = ("test_presence.py", "test_removal.py", "test_sync.py", "test_idle.py",
+         "test_owner.py::test_vfat", "test_owner.py::test_vfat_case",
          "test_killed.py::test_not_answered[mkdir]", "test_killed.py::test_files_without_a_name",
          "test_killed.py::test_done_but_not_noted[link]")
 """A choice: the emulated processor needs a minute for what takes a second elsewhere."""
