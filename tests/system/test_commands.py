@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -409,6 +410,38 @@ def test_hostile_client(stick):
                 while client.recv(4096):
                     pass
     assert view.medium("STICK")
+
+
+@contextlib.contextmanager
+def connected(view):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(view.socket)
+        yield client
+
+
+def test_client_that_waits(stick):
+    """One that has said all, and more than there is room for, costs no time until it is answered."""
+    view, _ = stick
+    with connected(view) as client:
+        client.sendall(b'{"command":"wait","name":"NONE"}\n' + b"x" * (64 << 10))
+        client.shutdown(socket.SHUT_WR)
+        view.list()  # it has been heard
+        before = processes.cpu_s(view.process.pid)
+        time.sleep(1)
+        assert processes.cpu_s(view.process.pid) - before < 0.5
+
+
+def test_client_that_reads_nothing(stick):
+    """Its answers are not piled up."""
+    view, _ = stick
+    before = processes.private_memory(view.process.pid)
+    with connected(view) as client:
+        client.setblocking(False)
+        for _ in range(200):
+            with contextlib.suppress(BlockingIOError):
+                client.send(b'{"command":"list"}\n' * 100)
+            view.list()
+        assert processes.private_memory(view.process.pid) - before < 1 << 20
 
 
 def test_crowd(stick):

@@ -12,6 +12,7 @@ import pytest
 
 from harness import kernel, processes
 from harness.people import as_user, sh
+from harness.programs import serving
 from harness.wait import took, until
 
 pytestmark = pytest.mark.data
@@ -194,6 +195,17 @@ def test_copy_through_a_kill(stick, work):
     os.kill(view.server_pid(), signal.SIGKILL)
     assert copy.wait(timeout=40) == 0
     sh("diff -r $1 $2", source, view.path("STICK", "copy"))
+
+
+def test_children_ignored(daemon, loopdev):
+    """Who starts it may ignore SIGCHLD: a server that was killed is followed by another all the same."""
+    view = daemon(loopdev(label="STICK").plug(), start=False)
+    view.command = ["env", "--ignore-signal=CHLD", *view.command]
+    view.start().wait_for("STICK")
+    server = view.server_pid()
+    os.kill(server, signal.SIGKILL)
+    assert serving(view, dead=server)
+    assert os.listdir(view.path("STICK")) == ["lost+found"]
 
 
 @pytest.mark.slow  # and a sanitizer has a thread that wakes up

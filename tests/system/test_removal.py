@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from harness.people import sh
-from harness.wait import took, until
+from harness.wait import holds, took, until
 
 pytestmark = pytest.mark.data
 
@@ -27,6 +27,22 @@ def stick(request, daemon, loopdev):
         file.write(b"safe")
         os.fsync(file.fileno())
     return view, disk, place
+
+
+def test_image_renamed(stick):
+    """A loop device whose image gets another name is the same disk, and is not cut off."""
+    view, disk, _ = stick
+    image, other = disk.image, disk.image + ".renamed"
+    with open(view.path("STICK", "file"), "wb", buffering=0) as file:
+        os.rename(image, other)
+        try:
+            with open(f"/sys/block/{disk.kname}/uevent", "w", encoding="ascii") as uevent:
+                uevent.write("change")
+            holds("it is there", lambda: view.names() == {"STICK"}, 1)
+            file.write(b"written")
+            os.fsync(file.fileno())
+        finally:
+            os.rename(other, image)
 
 
 def errors_of(function, *args):

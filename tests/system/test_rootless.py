@@ -199,6 +199,18 @@ def test_program_killed(user, loopdev):
     assert victim not in view.programs()
 
 
+def test_killed_with_unwritten(user, loopdev):
+    """Who ejects the disk then is not told that all is on it."""
+    view = user(loopdev("ext4", label="STICK").plug()).wait_for("STICK")
+    with view.start_sh("exec 3>STICK/file; echo x >&3; echo written; read x") as writer:
+        assert writer.stdout.readline() == "written\n"
+        os.kill(view.programs()[0], signal.SIGKILL)
+        until("it has failed", lambda: view.medium("STICK")["state"] == "failed", 15)
+        writer.communicate("\n", timeout=60)
+    result = view.eject("STICK", check=False)
+    assert result.returncode == 1 and "could not be put on it" in result.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.log_errors("could not be put on the disk")
 def test_program_hangs(user, loopdev):

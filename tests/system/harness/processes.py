@@ -93,6 +93,13 @@ def sleeps_in(pid):
     return ""
 
 
+def cpu_s(pid):
+    """Seconds that it has had of a processor."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        user, system = stat.read().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def private_memory(pid):
     """Bytes that only this process uses and has written to."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
