@@ -22,7 +22,7 @@ static void refresh_sysdisk(struct broker *b)
 	if (r < 0)
 		log_debug("cannot read the host's mounts: %s, ignoring", strerror(-r));
 	b->sysdisk_known |= !is_shortage(r);
-	b->sysdisk_ms = now_ms();
+	b->sysdisk_ms = is_shortage(r) ? 0 : now_ms();
 	look_later(b, r);
 }
 
