@@ -24,7 +24,7 @@ struct relay_peers {
 	int fd;
 	struct loop_fd *source;
 	struct listen_pause pause;
-	bool told_full; /* once: whoever wants to can come again and again */
+	bool told_full; /* as a warning; whoever wants to can come again and again */
 	struct peer all[LIMIT_RELAY_PEERS];
 };
 
@@ -71,7 +71,9 @@ static void peer_add(struct relay_peers *peers, int fd)
 		log_debug("a daemon has come");
 		return;
 	}
-	if (!peers->told_full)
+	if (peers->told_full)
+		log_debug("too many daemons, another one is turned away");
+	else
 		log_warning("too many daemons, one is turned away");
 	peers->told_full = true;
 	close_fd(fd);
