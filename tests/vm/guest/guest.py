@@ -226,7 +226,8 @@ class Guest:
 
         def running():
             return [self.jobs[job][0].args[2] for job in jobs if self.jobs[job][0].poll() is None]
-        until(lambda: f"these end: {running()}; in state D: {blocked()}", lambda: not running(), SLOW)
+        until(lambda: f"these end: {running()}; in state D: {blocked()}; where they are:\n{stacks()}",
+          lambda: not running(), SLOW)
         for job in jobs:
             del self.jobs[job]
         return time.monotonic_ns() // 1000
@@ -280,6 +281,22 @@ def blocked():
             if tail.split()[0] == "D" and not is_kernel_thread(tail):
                 found.append(head.partition("(")[2] + " " + path.split("/")[2])
     return found
+
+
+def stacks():
+    """Where in the kernel each thread is that has to do with the view, or uses it."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/task/*/stack"):
+        with contextlib.suppress(OSError), open(path, encoding="ascii") as stack:
+            calls = [line.split()[1].partition("+")[0] for line in stack]
+            if any("fuse" in call for call in calls) or read_name(path) == "hotplugfs":
+                found.append(f"{read_name(path)} {path.split('/')[4]}: {' '.join(calls[:12])}")
+    return "\n".join(found)
+
+
+def read_name(path):
+    with open(os.path.join(os.path.dirname(path), "comm"), encoding="utf-8") as name:
+        return name.read().strip()
 
 
 def is_kernel_thread(tail):
