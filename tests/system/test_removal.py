@@ -3,10 +3,14 @@
 import errno
 import os
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from harness.people import sh
+from harness.programs import serving
+from harness.tracing import hold
 from harness.wait import holds, took, until
 
 pytestmark = pytest.mark.data
@@ -66,6 +70,35 @@ def test_name_is_gone_at_once(stick):
     view.wait_for(deadline_s=1)
     until("ENOENT", lambda: errors_of(os.stat, view.path("STICK")) == errno.ENOENT, 1)
     assert errors_of(os.stat, view.path("STICK", "durable")) == errno.ENOENT
+
+
+def test_name_stays_away(stick):
+    """A name that is gone for one is gone for all, also while the directory is being removed. For
+    the kernel that is a lookup and a removal, which strace draws apart."""
+    view, disk, _ = stick
+    path = view.path("STICK")
+    answers = []
+
+    def ask():
+        began, error = time.monotonic(), 0
+        try:
+            os.stat(path)
+        except OSError as failure:
+            error = failure.errno
+        answers.append((began, error))
+
+    strace = hold(serving(view), "writev", "delay_enter=100000")
+    try:
+        disk.pull()
+        with ThreadPoolExecutor(50) as pool:
+            for _ in range(50):  # who had asked before waits for the removal
+                pool.submit(ask)
+                time.sleep(0.02)
+    finally:
+        strace.terminate()
+        strace.communicate()
+    told = [error for _, error in sorted(answers)]
+    assert set(told[told.index(errno.ENOENT):]) == {errno.ENOENT}, told
 
 
 def test_old_handles_fail(stick):
