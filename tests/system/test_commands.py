@@ -431,6 +431,7 @@ def test_client_that_waits(stick):
         assert processes.cpu_s(view.process.pid) - before < 0.5
 
 
+@pytest.mark.slow  # a sanitizer keeps what is freed
 def test_client_that_reads_nothing(stick):
     """Its answers are not piled up."""
     view, _ = stick
