@@ -76,7 +76,7 @@ class Run:
 
     def wait_out(self, text, deadline_s=15.0):
         """Waits until COMMAND has printed this."""
-        until(f"{text!r} printed; out:\n{self.out()}\nerr:\n{self.err()}",
+        until(lambda: f"{text!r} printed; out:\n{self.out()}\nerr:\n{self.err()}",
               lambda: text in self.out(), deadline_s)
         return self
 
