@@ -13,7 +13,7 @@ import pytest
 from harness import processes
 from harness.people import sh
 from harness.programs import serving
-from harness.wait import took, until
+from harness.wait import holds, took, until
 
 pytestmark = [pytest.mark.data, pytest.mark.log_errors("STUCK", "I/O error")]
 
@@ -165,6 +165,36 @@ def test_probe_that_hangs(pair, loopdev):
     good.plug()
     view.wait_for("GOOD", deadline_s=1.5)
     bad.work()
+
+
+def test_end_while_a_disk_hangs(pair):
+    """The daemon ends, which takes until a disk answers: no other one is mounted meanwhile."""
+    view, bad, good = pair
+    with open(view.path("STUCK", "file"), "wb") as file:
+        file.write(os.urandom(1 << 20))
+    bad.stall()
+    view.send(signal.SIGTERM)
+    until("it is ending", lambda: not os.path.exists(view.socket))
+    with pytest.raises(OSError):
+        os.listdir(view.path("GOOD"))
+    assert f"{good.kname}: idle -> mounting" not in view.log()
+    bad.work()
+    view.stop()
+
+
+def test_probes_that_hang(daemon, loopdev, dying):
+    """As many disks hang while they are looked at as are looked at at a time: another one has its
+    turn when one of them is pulled."""
+    hanging, good = [dying(label=f"HANGS{number}") for number in range(8)], loopdev(label="GOOD")
+    view = daemon(*hanging, good, options=["--probe-timeout", "60s", "--log-level", "debug"])
+    for disk in hanging:
+        disk.stall()
+        disk.plug()
+    until("all are looked at", lambda: view.log().count(": probing") == 8)
+    good.plug()
+    holds("it waits", lambda: not view.names(), 1)
+    hanging[3].pull()
+    view.wait_for("GOOD")
 
 
 def test_late_answer(pair):

@@ -24,9 +24,15 @@ class Scene:
         with open(self.config, "w", encoding="ascii") as file:
             file.write(f"exclude = {self.disk.kname}\n")
 
+    def show(self):
+        with open(self.config, "w", encoding="ascii"):
+            pass
+
     def reload(self):
+        told = "configuration loaded again"
+        before = self.view.log().count(told)
         self.view.send(signal.SIGHUP)
-        until("read again", lambda: "configuration loaded again" in self.view.log())
+        until("read again", lambda: self.view.log().count(told) > before)
 
     def read_again(self):
         """What is asked of the device itself is not in memory any more."""
@@ -182,6 +188,19 @@ def test_hidden_while_it_cannot_be_unmounted(stuck):
     until("given up", lambda: "unmounting -> failed" in scene.view.log(), 10)
     scene.disk.work()
     until("hidden", lambda: scene.view.names() == set(), 10)
+
+
+def test_shown_while_it_cannot_be_unmounted(stuck):
+    """Hidden, and shown again before it answers: list says what is wrong with it, not why it was not
+    shown."""
+    scene = stuck("--idle-timeout", "4s")
+    scene.hide_while_unmounted()
+    until("hidden", lambda: scene.view.names() == set(), 20)
+    scene.show()
+    scene.reload()
+    scene.view.wait_for("STUCK")
+    shown = scene.view.medium("STUCK")
+    assert shown["state"] == "failed" and "could not be unmounted" in shown["reason"], shown
 
 
 def test_second_eject_of_what_could_not_be_written(stuck):

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import subprocess
+import threading
 
 import pytest
 
@@ -70,6 +71,28 @@ def test_no_descriptor_for_the_answer(daemon, loopdev, spare):
     view.eject_soon("STICK")
     assert not disk.held()
     assert reason == "too many files are open"
+
+
+def test_no_descriptor_for_the_unmount(daemon, loopdev):
+    """A disk that has to go, and the daemon cannot start what unmounts it: that is done once it
+    can."""
+    disk = loopdev(label="STICK").plug()
+    view = daemon(disk).wait_for("STICK")
+    os.listdir(view.path("STICK"))
+    broker = view.process.pid
+    soft, hard = resource.prlimit(broker, resource.RLIMIT_NOFILE)
+    least = min(set(range(1024)) - numbers(broker))
+    told = []
+    ejecting = threading.Thread(target=lambda: told.append(view.eject("STICK", "--force",
+                                                                      check=False)))
+    resource.prlimit(broker, resource.RLIMIT_NOFILE, (least + 2, hard))
+    ejecting.start()
+    until("it has been tried", lambda: "Too many open files" in view.log())
+    assert not told and disk.held()
+    resource.prlimit(broker, resource.RLIMIT_NOFILE, (soft, hard))
+    ejecting.join(20)
+    assert told and told[0].returncode == 0, told
+    assert not disk.held()
 
 
 def test_mount_while_one_is_undone(stuck):
