@@ -284,19 +284,25 @@ def blocked():
 
 
 def stacks():
-    """Where in the kernel each thread is that has to do with the view, or uses it."""
+    """Where in the kernel each thread is that has to do with the view, uses it, or is in state D."""
     found = []
     for path in glob.glob("/proc/[0-9]*/task/*/stack"):
         with contextlib.suppress(OSError), open(path, encoding="ascii") as stack:
             calls = [line.split()[1].partition("+")[0] for line in stack]
-            if any("fuse" in call for call in calls) or read_name(path) == "hotplugfs":
-                found.append(f"{read_name(path)} {path.split('/')[4]}: {' '.join(calls[:12])}")
+            name, state = read_name(path), read_state(path)
+            if state == "D" or name == "hotplugfs" or any("fuse" in call for call in calls):
+                found.append(f"{name} {path.split('/')[4]} {state}: {' '.join(calls[:12])}")
     return "\n".join(found)
 
 
 def read_name(path):
     with open(os.path.join(os.path.dirname(path), "comm"), encoding="utf-8") as name:
         return name.read().strip()
+
+
+def read_state(path):
+    with open(os.path.join(os.path.dirname(path), "stat"), encoding="utf-8") as stat:
+        return stat.read().rpartition(")")[2].split()[0]
 
 
 def is_kernel_thread(tail):
