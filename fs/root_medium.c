@@ -114,7 +114,8 @@ int root_medium_entry(struct view *view, struct medium *m, bool leaving,
 
 	if (r < 0)
 		return r;
-	if (leaving) /* what the announcer has to find again is in the kernel's cache for everybody */
+	/* nobody else is to find in the kernel's cache what the announcer's rmdir looks up */
+	if (leaving)
 		entry.entry_valid = 0;
 	root_medium_attr(m, &entry.attr, &known);
 	*ret_entry = entry;
