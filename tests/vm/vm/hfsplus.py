@@ -122,32 +122,43 @@ class Volume:
     @staticmethod
     def leaves(tree):
         """The records of a B-tree, in their order: keys and data."""
-        count, number, _, size = struct.unpack_from(">IIIH", tree, 14 + 6)
+        count, number = struct.unpack_from(">II", tree, 14 + 6)
         found = []
         while number:
-            node_data = tree[number * size:(number + 1) * size]
-            number, records = struct.unpack_from(">I6xH", node_data)
-            for record in range(records):
-                (at,) = struct.unpack_from(">H", node_data, size - 2 * (record + 1))
-                end = at + 2 + struct.unpack_from(">H", node_data, at)[0]
-                found.append((node_data[at:end], node_data[end:]))
+            node_data = tree[number * NODE:(number + 1) * NODE]
+            found += records_of(node_data)
+            (number,) = struct.unpack_from(">I", node_data)
         return count, found
 
     @staticmethod
     def find_leaf(tree, wanted):
         """The number of the leaf that a search for a key ends at."""
-        number, size = struct.unpack_from(">2xI", tree, 14)[0], NODE
+        (number,) = struct.unpack_from(">2xI", tree, 14)
         while True:
-            node_data = tree[number * size:(number + 1) * size]
-            kind, _, records = struct.unpack_from(">8xbBH", node_data)
-            if kind == LEAF_NODE or not records:
+            node_data = tree[number * NODE:(number + 1) * NODE]
+            records = records_of(node_data)
+            if struct.unpack_from(">8xb", node_data)[0] == LEAF_NODE or not records:
                 return number
-            for record in range(records):
-                (at,) = struct.unpack_from(">H", node_data, size - 2 * (record + 1))
-                end = at + 2 + struct.unpack_from(">H", node_data, at)[0]
-                if record and order(node_data[at:end]) > order(wanted):
-                    break
-                (number,) = struct.unpack_from(">I", node_data, end)
+            below = [data for at, data in records if order(at) <= order(wanted)] or [records[0][1]]
+            (number,) = struct.unpack_from(">I", below[-1])
+
+    def search(self, tree, wanted):
+        """The data of the record that a search for a key finds, or None."""
+        number = self.find_leaf(tree, wanted)
+        for found, data in records_of(tree[number * NODE:(number + 1) * NODE]):
+            if order(found) == order(wanted):
+                return data
+        return None
+
+
+def records_of(node_data):
+    """The keys and data of a node."""
+    found = []
+    for record in range(struct.unpack_from(">10xH", node_data.ljust(NODE, b"\0"))[0]):
+        (at,) = struct.unpack_from(">H", node_data, NODE - 2 * (record + 1))
+        end = at + 2 + struct.unpack_from(">H", node_data, at)[0]
+        found.append((node_data[at:end], node_data[end:]))
+    return found
 
 
 def leaf_chain(tree):
@@ -156,36 +167,46 @@ def leaf_chain(tree):
     found, before, number = [], 0, struct.unpack_from(">I", tree, 14 + 10)[0]
     while number:
         node_data = tree[number * NODE:(number + 1) * NODE]
-        following, back, kind, records = struct.unpack_from(">IIbxH", node_data.ljust(NODE, b"\0"))
+        following, back, kind = struct.unpack_from(">IIb", node_data.ljust(NODE, b"\0"))
         if (kind, back) != (LEAF_NODE, before):
             return found, True
-        keys = []
-        for record in range(records):
-            (at,) = struct.unpack_from(">H", node_data, NODE - 2 * (record + 1))
-            keys.append(node_data[at:at + 2 + struct.unpack_from(">H", node_data, at)[0]])
-        found.append((number, keys))
+        found.append((number, [found_key for found_key, _ in records_of(node_data)]))
         before, number = number, following
     return found, False
 
 
 def hidden(path):
     """
-    Names that are in the catalog and that no search finds. Linux writes the way to a leaf later than
-    the leaf (hfs_bmap_alloc() and hfs_btree_inc_height() in fs/hfsplus change nodes in memory), and
-    keeps no journal.
+    Records of the catalog that are there and that no search finds, by folder and name. Linux writes
+    the way to a leaf later than the leaf (hfs_bmap_alloc() and hfs_btree_inc_height() in fs/hfsplus
+    change nodes in memory), and keeps no journal.
     """
     volume = Volume(path)
     tree = volume.content("catalog")
-    return [order(one)[1] for number, keys in leaf_chain(tree)[0] for one in keys
-            if order(one)[1] and volume.find_leaf(tree, one) != number]
+    return [order(one) for number, keys in leaf_chain(tree)[0] for one in keys
+            if volume.find_leaf(tree, one) != number]
 
 
 def lost(path, name):
-    """Whether a name in the root folder is one that is hidden, or would be behind a torn place: a
-    leaf was split, and of the two only the one that had all names before is on the disk."""
-    chain, torn = leaf_chain(Volume(path).content("catalog"))
+    """
+    Whether a name in the root folder, or the way back to it from the number of its file, by which the
+    kernel reads that (hfsplus_find_cat() in fs/hfsplus/catalog.c), is one that is hidden, or would be
+    behind a torn place: a leaf was split, and of the two only the one that had all records before is
+    on the disk.
+    """
+    volume = Volume(path)
+    tree = volume.content("catalog")
+    chain, torn = leaf_chain(tree)
     last = max((order(one) for _, keys in chain for one in keys), default=(0, ""))
-    return name in hidden(path) or (torn and last < order(key(ROOT, name)))
+
+    def is_lost(wanted):
+        return order(wanted) in hidden(path) or (torn and last < order(wanted))
+
+    data = volume.search(tree, key(ROOT, name))
+    if data is None:
+        return is_lost(key(ROOT, name))
+    back = key(struct.unpack_from(">I", data, 8)[0], "")
+    return volume.search(tree, back) is None and is_lost(back)
 
 
 def faults(path):
@@ -211,7 +232,7 @@ def faults(path):
             ([key for key, _ in names] != sorted({key for key, _ in names}, key=order),
              "the catalog is not in order"),
             (leaf_chain(catalog_file)[1], "the chain of leaves is torn"),
-            (hidden(path), "names are there that a search does not find"),
+            (hidden(path), "records are there that a search does not find"),
             (kinds.count(FILE) != volume.files, "the number of files is wrong"),
             (kinds.count(FOLDER) - 1 != volume.folders, "the number of folders is wrong"),
             (len(set(blocks)) != len(blocks), "blocks are used twice"),
