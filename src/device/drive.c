@@ -66,12 +66,29 @@ int drive_look(const char *path)
 	return fd < 0 ? -errno : 0;
 }
 
+/* Whether the kernel is at removing it: then it refuses requests by itself. */
+static bool is_leaving(int sysfs_fd, const char *dir)
+{
+	_cleanup_close_ int fd = open_at(sysfs_fd, dir, "state", O_RDONLY);
+	char state[32];
+	ssize_t n = fd < 0 ? -1 : read(fd, state, sizeof(state) - 1);
+
+	if (n < 0)
+		return fd == -ENOENT || (fd >= 0 && errno == ENODEV);
+	state[n] = '\0';
+	state[strcspn(state, "\n")] = '\0';
+	return streq(state, "cancel") || streq(state, "deleted");
+}
+
 int drive_cut_off(int sysfs_fd, const char *address)
 {
 	char dir[64];
+	int r;
 
 	(void)snprintf(dir, sizeof(dir), "class/scsi_device/%s/device", address);
-	return write_at(sysfs_fd, dir, "state", "offline\n"); /* without the end: EINVAL */
+	r = write_at(sysfs_fd, dir, "state", "offline\n"); /* without the end: EINVAL */
+	/* there is no way from these states to that one (scsi_device_set_state()) */
+	return r == -EINVAL && is_leaving(sysfs_fd, dir) ? -ENODEV : r;
 }
 
 /* Deleting alone would first write out what the old medium is still owed. */

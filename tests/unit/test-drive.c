@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <cmocka.h>
 
 #include "device/drive.h"
@@ -16,6 +17,17 @@ struct tree {
 	char path[64];
 	int fd;
 };
+
+/* As the kernel while it refuses what is written to an attribute. */
+static bool refusing;
+
+ssize_t write(int fd, const void *data, size_t size)
+{
+	if (!refusing)
+		return syscall(SYS_write, fd, data, size);
+	errno = EINVAL;
+	return -1;
+}
 
 static void put(const struct tree *t, const char *name, const char *text)
 {
@@ -110,6 +122,25 @@ static void is_cut_off_by_its_address(void **state)
 	assert_starts(t, SCSI "/state", "offline\n");
 }
 
+static void may_be_on_its_way_out(void **state)
+{
+	struct tree *t = *state;
+	static const struct {
+		const char *state;
+		int result;
+	} cases[] = {{"cancel\n", -ENODEV},
+		     {"deleted\n", -ENODEV},
+		     {"running\n", -EINVAL},
+		     {"", -EINVAL}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		put(t, SCSI "/state", cases[i].state);
+		refusing = true;
+		assert_int_equal(drive_cut_off(t->fd, "6:0:0:1"), cases[i].result);
+		refusing = false;
+	}
+}
+
 static void may_be_gone(void **state)
 {
 	struct tree *t = *state;
@@ -126,6 +157,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(is_asked_only_if_nobody_decided, setup, teardown),
 		cmocka_unit_test_setup_teardown(is_left_as_it_was, setup, teardown),
 		cmocka_unit_test_setup_teardown(is_cut_off_by_its_address, setup, teardown),
+		cmocka_unit_test_setup_teardown(may_be_on_its_way_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(may_be_gone, setup, teardown),
 	};
 
