@@ -26,8 +26,8 @@ int drive_look(const char *path);
 
 /*
  * From now on the kernel refuses every request to the drive with this SCSI address. Does not wait
- * for the drive. Returns 0; -ENOENT or -ENODEV when it is gone, or on its way; or -errno, also where
- * /sys cannot be written.
+ * for the drive. Returns 0; -ENOENT or -ENODEV when it is gone, or on its way; or -errno, also
+ * where /sys cannot be written.
  */
 int drive_cut_off(int sysfs_fd, const char *address);
 /*
