@@ -187,14 +187,18 @@ def test_probes_that_hang(daemon, loopdev, dying):
     turn when one of them is pulled."""
     hanging, good = [dying(label=f"HANGS{number}") for number in range(8)], loopdev(label="GOOD")
     view = daemon(*hanging, good, options=["--probe-timeout", "60s", "--log-level", "debug"])
-    for disk in hanging:
-        disk.stall()
-        disk.plug()
-    until("all are looked at", lambda: view.log().count(": probing") == 8)
-    good.plug()
-    holds("it waits", lambda: not view.names(), 1)
-    hanging[3].pull()
-    view.wait_for("GOOD")
+    with contextlib.ExitStack() as ours:  # who closes a device last waits, and everybody for him
+        for disk in hanging:
+            ours.callback(os.close, os.open(disk.device, os.O_RDWR))
+            ours.callback(disk.work)
+            disk.stall()
+            disk.plug()
+        until("all are looked at", lambda: 8 == len(
+            {line for line in view.log().splitlines() if line.endswith(": probing")}))
+        good.plug()
+        holds("it waits", lambda: not view.names(), 1)
+        hanging[3].pull()
+        view.wait_for("GOOD")
 
 
 def test_late_answer(pair):
