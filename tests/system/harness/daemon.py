@@ -133,8 +133,14 @@ class Daemon:
         return found[0]
 
     def wait_state(self, name, *states, deadline_s=5.0):
-        until(f"{name} is {' or '.join(states)}",
+        until(lambda: f"{name} is {' or '.join(states)}: {self.medium(name)}, open:\n"
+              f"{self.open_files()}\nlog:\n{self.log()[-5000:]}",
               lambda: self.medium(name)["state"] in states, deadline_s)
+
+    def open_files(self):
+        """Of all its processes, a line each."""
+        return "\n".join(f"{pid} {processes.name(pid)} {path}" for pid in self.pids()
+                         for path in processes.open_files(pid))
 
     def eject(self, name, *args, check=True):
         return self.client("eject", *args, "--", name, check=check)
