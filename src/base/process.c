@@ -99,8 +99,11 @@ int process_exec(char *const *argv)
 	return r;
 }
 
-/* The state is the first letter behind the name, which is in parentheses and may hold any. */
-static bool thread_waits(int task_fd, const char *tid)
+/*
+ * The state is the first letter behind the name, which is in parentheses and may hold any. X,
+ * "dead", for what has ended since it was listed.
+ */
+static char thread_state(int task_fd, const char *tid)
 {
 	char path[32];
 	char text[128];
@@ -113,23 +116,37 @@ static bool thread_waits(int task_fd, const char *tid)
 	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 	text[MAX(n, 0)] = '\0';
 	end = strrchr(text, ')');
-	return end && end[1] == ' ' && end[2] == 'D';
+	return end && end[1] == ' ' && end[2] ? end[2] : 'X';
 }
 
-bool process_waits(pid_t pid)
+/* Whether a thread is in one of these states, or in none of them. */
+static bool has_thread(pid_t pid, const char *states, bool in)
 {
 	const struct dirent *entry;
-	bool waits = false;
+	bool found = false;
 	char path[32];
 	DIR *dir;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	dir = opendir(path);
-	while (dir && !waits && (entry = readdir(dir)))
-		waits = entry->d_name[0] != '.' && thread_waits(dirfd(dir), entry->d_name);
+	while (dir && !found && (entry = readdir(dir))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		found = !strchr(states, thread_state(dirfd(dir), entry->d_name)) != in;
+	}
 	if (dir)
 		(void)closedir(dir);
-	return waits;
+	return found;
+}
+
+bool process_waits(pid_t pid)
+{
+	return has_thread(pid, "D", true);
+}
+
+bool process_hangs(pid_t pid)
+{
+	return !has_thread(pid, "DZX", false);
 }
 
 int process_pidfd_open(pid_t pid)

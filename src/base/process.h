@@ -44,6 +44,11 @@ int process_exec(char *const *argv);
  * killed just now. Not if it has ended.
  */
 bool process_waits(pid_t pid);
+/*
+ * Whether none of the threads of a process that was killed can get on: all that have not ended wait
+ * for a device, and the next thing that each does is to end.
+ */
+bool process_hangs(pid_t pid);
 
 /* pidfd_open(2) and pidfd_send_signal(2): the fd or 0, or -errno. */
 int process_pidfd_open(pid_t pid);

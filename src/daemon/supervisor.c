@@ -299,11 +299,19 @@ static void process_ended(pid_t pid, int status, void *data)
 		give_up(s, r);
 }
 
-/* None of its code runs any more: the next one need not wait until the process is gone. */
+/*
+ * None of its code runs any more: the next one need not wait until the process is gone. But while
+ * one of its threads is only slow to end, that may still take a request from the kernel, which
+ * nobody would ever answer: the next server has those sent again that were taken before it began.
+ */
 static void linger_expired(void *data)
 {
 	struct supervisor *s = data;
 
+	s->linger = loop_timer_remove(s->linger);
+	if (!process_hangs(s->pid) &&
+	    loop_timer_add(s->loop, LINGER_MS, linger_expired, s, &s->linger) == 0)
+		return;
 	log_warning("a call of the server (pid %d) hangs, so it does not end; going on without it",
 		    (int)s->pid);
 	loop_child_forget(s->child);
