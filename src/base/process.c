@@ -119,8 +119,8 @@ static char thread_state(int task_fd, const char *tid)
 	return end && end[1] == ' ' && end[2] ? end[2] : 'X';
 }
 
-/* Whether a thread is in one of these states, or in none of them. */
-static bool has_thread(pid_t pid, const char *states, bool in)
+/* Whether a thread is in one of these states. */
+static bool has_thread(pid_t pid, const char *states)
 {
 	const struct dirent *entry;
 	bool found = false;
@@ -129,11 +129,9 @@ static bool has_thread(pid_t pid, const char *states, bool in)
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	dir = opendir(path);
-	while (dir && !found && (entry = readdir(dir))) {
-		if (entry->d_name[0] == '.')
-			continue;
-		found = !strchr(states, thread_state(dirfd(dir), entry->d_name)) != in;
-	}
+	while (dir && !found && (entry = readdir(dir)))
+		found = entry->d_name[0] != '.' &&
+			strchr(states, thread_state(dirfd(dir), entry->d_name));
 	if (dir)
 		(void)closedir(dir);
 	return found;
@@ -141,12 +139,12 @@ static bool has_thread(pid_t pid, const char *states, bool in)
 
 bool process_waits(pid_t pid)
 {
-	return has_thread(pid, "D", true);
+	return has_thread(pid, "D");
 }
 
 bool process_hangs(pid_t pid)
 {
-	return !has_thread(pid, "DZX", false);
+	return !has_thread(pid, "RSTt");
 }
 
 int process_pidfd_open(pid_t pid)
