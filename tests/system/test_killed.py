@@ -8,6 +8,7 @@ import contextlib
 import os
 import random
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -297,6 +298,60 @@ def test_pulled_before_the_next_server(stick):
         assert b"No such file" in client.communicate(timeout=20 * SLOWNESS)[1]
     view.wait_for()
     disk.unplug().wait_unplugged()
+
+
+def lifeline(pid):
+    """The thread by which the broker hears of the end: it keeps hardly any descriptors open."""
+    return min(map(int, os.listdir(f"/proc/{pid}/task")),
+               key=lambda task: len(os.listdir(f"/proc/{pid}/task/{task}/fd")))
+
+
+@contextlib.contextmanager
+def kept_from_ending(pid):
+    """A program with real-time priority has a CPU for all but a twentieth of each second. The threads
+    of the process may run on that one only; its lifeline runs elsewhere, so that it is not slow."""
+    other, cpu = sorted(os.sched_getaffinity(0))[-2:]
+    program = ("import os, signal; signal.alarm(30);"
+               f"os.sched_setaffinity(0, {{{cpu}}});"
+               "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1));"
+               "print(flush=True)\nwhile True: pass")
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as busy:
+        try:
+            assert busy.stdout.readline(), "no real-time priority"
+            for task in map(int, os.listdir(f"/proc/{pid}/task")):
+                os.sched_setaffinity(task, {cpu})
+            os.sched_setaffinity(lifeline(pid), {other})
+            yield
+        finally:
+            busy.kill()
+
+
+def killed_and_slow(view):
+    """Whether a killed server took long to end, as it was meant to. There was no other before."""
+    server = serving(view)
+    known = set(view.pids())
+    killed = os.pidfd_open(server)
+    try:
+        with kept_from_ending(server):
+            os.kill(server, signal.SIGKILL)
+            slow = not select.select([killed], [], [], 0.15)[0]
+            until("there is another one", lambda: set(view.pids()) - known)
+            assert select.select([killed], [], [], 0)[0], "two servers"
+    finally:
+        os.close(killed)
+    serving(view, server)
+    return slow
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine cannot: it has one CPU")
+def test_killed_and_slow_to_end(stick):
+    """
+    The next server does not begin before the threads of a killed one have ended that only have to
+    wait for a CPU: one that is still in the kernel may take a request, which nobody would answer.
+    """
+    view, disk = stick
+    assert any(killed_and_slow(view) for _ in range(5))
+    left_nothing(view, disk)
 
 
 def test_killed_after_it_was_pulled(stick):
