@@ -94,14 +94,14 @@ static void timers_fire_in_order(void **state)
 	struct world *w = *state;
 	uint64_t start = now_ms();
 
-	assert_int_equal(loop_timer_add(w->loop, 60, timer_c, w, &w->timers[0]), 0);
-	assert_int_equal(loop_timer_add(w->loop, 40, timer_b, w, &w->timers[1]), 0);
-	assert_int_equal(loop_timer_add(w->loop, 20, timer_a, w, &w->timers[2]), 0);
-	assert_int_equal(loop_timer_add(w->loop, 30, timer_a, w, &w->timers[3]), 0);
+	assert_int_equal(loop_timer_add(w->loop, 300, timer_c, w, &w->timers[0]), 0);
+	assert_int_equal(loop_timer_add(w->loop, 200, timer_b, w, &w->timers[1]), 0);
+	assert_int_equal(loop_timer_add(w->loop, 100, timer_a, w, &w->timers[2]), 0);
+	assert_int_equal(loop_timer_add(w->loop, 150, timer_a, w, &w->timers[3]), 0);
 	w->timers[3] = loop_timer_remove(w->timers[3]);
 	assert_int_equal(loop_run(w->loop), 42);
 	assert_string_equal(w->order, "abc");
-	assert_true(now_ms() - start >= 60);
+	assert_true(now_ms() - start >= 300);
 }
 
 /* Also when the loop comes late, and finds all of them due. */
@@ -109,10 +109,10 @@ static void late_timers_fire_in_order(void **state)
 {
 	struct world *w = *state;
 
-	assert_int_equal(loop_timer_add(w->loop, 3, timer_c, w, &w->timers[0]), 0);
+	assert_int_equal(loop_timer_add(w->loop, 201, timer_c, w, &w->timers[0]), 0);
 	assert_int_equal(loop_timer_add(w->loop, 1, timer_a, w, &w->timers[2]), 0);
-	assert_int_equal(loop_timer_add(w->loop, 2, timer_b, w, &w->timers[1]), 0);
-	assert_int_equal(usleep(10000), 0);
+	assert_int_equal(loop_timer_add(w->loop, 101, timer_b, w, &w->timers[1]), 0);
+	assert_int_equal(usleep(210000), 0);
 	assert_int_equal(loop_run(w->loop), 42);
 	assert_string_equal(w->order, "abc");
 }
