@@ -65,8 +65,8 @@ static void worker_init(struct worker *w, const char *dir)
 
 void worker_run(struct worker *w, const char *dir, void *chan)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	worker_init(w, dir);
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* not before: a change of credentials takes it back */
 	for (;;) {
 		const struct call *c = chan_wait(chan);
 		struct result *r = chan_result(chan);
