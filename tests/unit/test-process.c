@@ -13,10 +13,6 @@
 #include "base/process.h"
 #include "base/util.h"
 
-enum {
-	TRIES = 5000
-}; /* of a millisecond */
-
 static void run(void)
 {
 	for (;;)
@@ -63,38 +59,29 @@ static void end(pid_t pid)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
-/* A new process is about to sleep or to end only after a while. */
-static bool becomes(bool (*is)(pid_t pid), pid_t pid)
+/* For a while: a new process goes to sleep only after it has run. */
+static void neither_hangs_nor_waits(void (*what)(void))
 {
-	for (int i = 0; i < TRIES && !is(pid); i++)
+	pid_t pid = start(what);
+
+	for (int i = 0; i < 20; i++) {
+		assert_false(process_hangs(pid));
+		assert_false(process_waits(pid));
 		(void)usleep(1000);
-	return is(pid);
+	}
+	end(pid);
 }
 
 static void test_runs(void **state)
 {
-	pid_t pid = start(run);
-
 	(void)state;
-	for (int i = 0; i < 20; i++) {
-		assert_false(process_hangs(pid));
-		assert_false(process_waits(pid));
-		(void)usleep(1000);
-	}
-	end(pid);
+	neither_hangs_nor_waits(run);
 }
 
 static void test_sleeps(void **state)
 {
-	pid_t pid = start(sleeps);
-
 	(void)state;
-	for (int i = 0; i < 20; i++) {
-		assert_false(process_hangs(pid));
-		assert_false(process_waits(pid));
-		(void)usleep(1000);
-	}
-	end(pid);
+	neither_hangs_nor_waits(sleeps);
 }
 
 static void test_stopped(void **state)
@@ -113,7 +100,9 @@ static void test_waits(void **state)
 	pid_t pid = start(waits);
 
 	(void)state;
-	assert_true(becomes(process_waits, pid));
+	for (int i = 0; i < 5000 && !process_waits(pid); i++)
+		(void)usleep(1000);
+	assert_true(process_waits(pid));
 	assert_true(process_hangs(pid));
 	end(pid);
 }
