@@ -2,6 +2,7 @@
 #include "ops.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -134,6 +135,17 @@ int setid_creds(struct request *req, struct medium *m, int fd, const char *name,
 	return 0;
 }
 
+/* root's capabilities are only looked at where it matters: that takes a look into /proc. */
+static bool chown_loses_setid(const struct request *req, const struct place *p)
+{
+	struct stat st;
+
+	if (req->head->uid != 0)
+		return true;
+	return fstatat(p->fd, p->name, &st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0 &&
+	       st.st_mode & S_ISGID && !access_root_has(req, CAP_FSETID);
+}
+
 /*
  * The real filesystem takes set-id bits away as it would from this caller, whose membership counts
  * in the old group (setattr_should_drop_sgid()) and in the new one (setattr_copy()).
@@ -151,7 +163,7 @@ static int set_owner(struct request *req, struct medium *m, const struct place *
 	if (medium_owner(m, &owner_uid,
 			 &owner_gid)) /* accepted and ignored: the owner is a matter of the view */
 		return 0;
-	r = setid_creds(req, m, p->fd, p->name, req->head->uid != 0);
+	r = setid_creds(req, m, p->fd, p->name, chown_loses_setid(req, p));
 	if (r < 0)
 		return r;
 	joins = req->head->uid != 0 && in->valid & FATTR_GID && access_in_group(req, in->gid);
@@ -229,16 +241,30 @@ static int set_times(const struct place *p, const struct fuse_setattr_in *in)
 	return utimensat(AT_FDCWD, path, times, 0) < 0 ? -errno : 0;
 }
 
+/*
+ * The set-id bits that a change of a file by the request's caller takes away from it:
+ * setattr_should_drop_suidgid() in fs/attr.c.
+ */
+static uint32_t setid_dropped(const struct request *req, const struct stat *st)
+{
+	uint32_t drop = st->st_mode & S_ISUID;
+
+	if (S_ISDIR(st->st_mode) || S_ISLNK(st->st_mode))
+		return 0;
+	if (!(st->st_mode & S_ISGID))
+		return drop;
+	/* without group execution it is kept for members of the group */
+	if (st->st_mode & S_IXGRP ||
+	    (!access_root_has(req, CAP_FSETID) && !access_in_group(req, st->st_gid)))
+		drop |= S_ISGID;
+	return drop;
+}
+
 int setid_kill(struct request *req, const struct stat *st, int fd, const char *name)
 {
-	uint32_t drop = S_ISUID;
+	uint32_t drop = setid_dropped(req, st);
 
-	if (S_ISDIR(st->st_mode) || S_ISLNK(st->st_mode) || !(st->st_mode & (S_ISUID | S_ISGID)))
-		return 0;
-	/* without group execution it is kept for members of the group */
-	if (st->st_mode & S_IXGRP || (req->head->uid != 0 && !access_in_group(req, st->st_gid)))
-		drop |= S_ISGID;
-	if (!(st->st_mode & drop))
+	if (drop == 0)
 		return 0;
 	if (!*name)
 		return fchmod(fd, st->st_mode & 07777 & ~drop) < 0 ? -errno : 0;
@@ -267,17 +293,18 @@ static int chown_nothing(struct medium *m, const struct place *p)
 static int strip_setid(struct request *req, struct medium *m, const struct node_info *node,
 		       const struct place *p)
 {
+	bool fsetid = access_root_has(req, CAP_FSETID);
 	/* root's writes ask for it only together with the removal of security.capability */
 	bool write = files_node_written(&m->view->files, node->index) &&
-		     (req->head->uid != 0 || node->flags & NODE_CAP_REMOVED);
+		     (!fsetid || node->flags & NODE_CAP_REMOVED);
 	struct stat st;
 	int r = resolve_stat(m, node, &st);
 
 	nodes_set_flags(&m->view->nodes, node->index, 0, NODE_CAP_REMOVED);
-	if (r < 0 || (write && req->head->uid == 0))
+	if (r < 0 || (write && fsetid))
 		return r; /* only its capabilities go */
-	if (!write && req->head->uid != 0 && req->head->uid != st.st_uid &&
-	    st.st_mode & (S_ISUID | S_ISGID) && !S_ISDIR(st.st_mode))
+	if (!write && req->head->uid != st.st_uid && !access_root_has(req, CAP_FOWNER) &&
+	    setid_dropped(req, &st) != 0)
 		return -EPERM;
 	r = setid_kill(req, &st, p->fd, p->name);
 	if (r == 0 && chown_nothing(m, p) < 0 && !write)

@@ -97,26 +97,54 @@ for path in sys.argv[1:]:
 """
 
 
-@pytest.mark.parametrize("user", [0, OWNER])
-def test_chown_of_nothing(same, user):
-    """chown(-1, -1) takes set-id bits away, if the caller may, and changes the ctime."""
-    kinds = list(itertools.product(["file", "directory", "fifo", "link"], [0o755, 0o6777]))
+WITHOUT_FSETID = ["setpriv", "--bounding-set=-fsetid", "--inh-caps=-fsetid", "--"]
+
+
+@pytest.mark.parametrize("user, group, before", [(0, 0, []), (OWNER, OWNER, []), (OWNER, 0, []),
+                                                 (0, OWNER, WITHOUT_FSETID)])
+def test_chown_of_nothing(same, user, group, before):
+    """chown(-1, -1) takes set-id bits away, if the caller may, and changes the ctime. Without group
+    execution setgid stays, for a member of the group and for who has CAP_FSETID."""
+    kinds = list(itertools.product(["file", "directory", "fifo", "link"],
+                                   [0o755, 0o6777, 0o2644]))
 
     def action(path):
         paths = [make_kind(f"{path}.{n}", *kind) for n, kind in enumerate(kinds)]
         writer = os.open(paths[0], os.O_WRONLY)  # a write begins with the same request
-        before = [os.lstat(each).st_ctime_ns for each in paths]
+        changed = [os.lstat(each).st_ctime_ns for each in paths]
         until("the filesystem's clock has gone on",
-              lambda: time.clock_gettime_ns(CLOCK_REALTIME_COARSE) > max(before))
-        told = subprocess.run([sys.executable, "-c", CHOWN_NOTHING, *paths], user=user, group=user,
-                              extra_groups=[], stdout=subprocess.PIPE, check=True, timeout=60).stdout
+              lambda: time.clock_gettime_ns(CLOCK_REALTIME_COARSE) > max(changed))
+        told = subprocess.run([*before, sys.executable, "-c", CHOWN_NOTHING, *paths], user=user,
+                              group=group, extra_groups=[], stdout=subprocess.PIPE, check=True, timeout=60).stdout
         os.close(writer)
         after = [os.lstat(each) for each in paths]
         return [(*kind, int(error), stat.S_IMODE(st.st_mode), st.st_ctime_ns > time_before)
-                for kind, error, st, time_before in zip(kinds, told.split(), after, before)]
+                for kind, error, st, time_before in zip(kinds, told.split(), after, changed)]
 
     for _, _, error, _, changed in same(action):
         assert changed == (error == 0)
+
+
+CHANGES = {
+    "write": "fd = os.open(path, os.O_WRONLY); os.write(fd, b'x')",
+    "allocate": "fd = os.open(path, os.O_WRONLY); os.posix_fallocate(fd, 0, 100)",
+    "truncate": "os.truncate(path, 3)",
+    "open with O_TRUNC": "os.open(path, os.O_WRONLY | os.O_TRUNC)",
+    "chown": "os.chown(path, 0, 2000)",
+}
+
+
+def test_changes_by_root_without_fsetid(same):
+    """Root without CAP_FSETID loses a file's set-id bits by changing it, as a user does."""
+    for bits, change in itertools.product([0o2666, 0o6777], CHANGES):
+        def action(path, bits=bits, change=change):
+            make(path, mode=bits, owner=OWNER)
+            subprocess.run([*WITHOUT_FSETID, sys.executable, "-c",
+                            f"import os, sys; path = sys.argv[1]; {CHANGES[change]}", path],
+                           check=True, timeout=60)
+            return change, mode(path)
+
+        assert same(action)[1] & stat.S_ISUID == 0
 
 
 def test_flags_set_by_the_owner(same):
