@@ -35,11 +35,15 @@ class Guest:
         """Called once; returns the kernel's release."""
         os.umask(0o022)
         kernel.mount("none", "/", "none", flags=kernel.MS_REC | kernel.MS_PRIVATE)
-        for module in MODULES:
-            subprocess.run(["modprobe", module], check=False, stderr=subprocess.DEVNULL)
+        self.load_modules(*MODULES)
         subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
         os.makedirs(WORK)
         return os.uname().release
+
+    @staticmethod
+    def load_modules(*names):
+        for name in names:
+            subprocess.run(["modprobe", "-q", name], check=False)
 
     def shell(self, command, check=True, timeout=SLOW):
         """Returns the exit status and what was printed."""
