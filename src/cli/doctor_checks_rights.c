@@ -44,7 +44,7 @@ static const struct {
 	{CAP_SETFCAP, "capabilities of files"},
 	{CAP_LINUX_IMMUTABLE, "immutable files"},
 	{CAP_LEASE, "leases"},
-	{CAP_SYS_NICE, "answering on the caller's CPU, which is faster"},
+	{CAP_SYS_NICE, "answering on the caller's CPU, and quick names on a busy one"},
 	{CAP_SETPCAP, "giving rights up for good"},
 	{CAP_MKNOD, "device nodes that are missing, and special files"},
 	{CAP_KILL, "ending its own children"},

@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/packet.h"
+#include "base/priority.h"
 #include "base/process.h"
 
 /* A process that cannot open the view dies at once; do not start it in a tight circle. */
@@ -88,6 +89,7 @@ static void process_main(int sock, const char *mountpoint, pid_t parent)
 
 	loop_signals_reset();
 	process_ignore_stop();
+	(void)priority_take();
 	process_keep_fds(kept, ARRAY_SIZE(kept));
 	if (process_die_with(parent) < 0)
 		_exit(1);

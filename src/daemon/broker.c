@@ -62,8 +62,10 @@ static void device_event(const char *kname, void *data)
 {
 	struct broker *b = data;
 
-	if (b->phase != BROKER_ENDING)
-		reconcile_device(b, kname, RECONCILE_EVENT);
+	if (b->phase == BROKER_ENDING)
+		return;
+	precedence_take(b);
+	reconcile_device(b, kname, RECONCILE_EVENT);
 }
 
 static void events_lost(void *data)
@@ -349,6 +351,7 @@ static void stop(struct broker *b)
 	loop_timer_remove(b->ready_timer);
 	notify_ready_done(&b->ready);
 	loop_timer_remove(b->reap_timer);
+	loop_timer_remove(b->precedence_timer);
 	loop_timer_remove(b->look_timer);
 	loop_free(b->loop);
 	sysdisk_done(&b->sysdisk);
@@ -398,6 +401,7 @@ int broker_run(const struct broker_args *args)
 	list_init(&b->drives);
 	(void)umask(022);
 	raise_fd_limit();
+	precedence_start(b);
 	r = takeover_begin(b);
 	if (r == 0)
 		r = start(b);

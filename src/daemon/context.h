@@ -34,6 +34,13 @@ enum broker_takeover {
 	TAKEOVER_RETURNED, /* from one that could not, after it had taken ours */
 };
 
+/* Whether the daemon goes before other programs where the CPU is busy. */
+enum broker_precedence {
+	PRECEDENCE_NEVER, /* not allowed to, or somebody has given it a priority */
+	PRECEDENCE_RESTS, /* broker and announcer have it, which do little; the server has not */
+	PRECEDENCE_TAKEN, /* the server, too: a disk comes or goes */
+};
+
 struct handover;
 struct keep;
 struct shutdown;
@@ -77,6 +84,10 @@ struct broker {
 	struct sysdisk sysdisk;
 	bool sysdisk_known;
 	uint64_t sysdisk_ms; /* when it was read; 0: it is to be read */
+	enum broker_precedence precedence;
+	uint64_t precedence_until_ms;
+	struct loop_timer *precedence_timer; /* while TAKEN */
+
 	struct list probe_queue;
 	struct list drives; /* of drives.c */
 	unsigned probes_running;
@@ -148,6 +159,14 @@ void written_start(struct broker *b);
 struct written *written_free(struct written *w);
 /* A probe of the medium found nothing to be shown: another one as soon as it was written to. */
 void written_watch(struct broker *b, struct medium *m);
+
+/* precedence.c: before other programs */
+
+void precedence_start(struct broker *b);
+/* For as long as it takes until a disk has come or gone. */
+void precedence_take(struct broker *b);
+/* A server begins without. */
+void precedence_server_started(struct broker *b);
 
 /* visibility.c: names in the view */
 

@@ -108,6 +108,7 @@ static void on_started(bool again, void *data)
 
 	(void)again;
 	b->server_ready = false;
+	precedence_server_started(b);
 	if (announcer_pid(b->announcer) > 0)
 		tell_announcer(b, announcer_pid(b->announcer));
 	else

@@ -528,6 +528,11 @@ bool supervisor_running(const struct supervisor *s)
 	return s->pid > 0;
 }
 
+pid_t supervisor_pid(const struct supervisor *s)
+{
+	return s->pid;
+}
+
 void supervisor_expect_end(struct supervisor *s)
 {
 	s->quitting = true;

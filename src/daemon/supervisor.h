@@ -74,6 +74,8 @@ void supervisor_send(struct supervisor *supervisor, const struct link_message *m
 
 /* Whether there is a server. */
 bool supervisor_running(const struct supervisor *supervisor);
+/* Its process, or 0. */
+pid_t supervisor_pid(const struct supervisor *supervisor);
 
 /* From now on a server that ends is not followed by another one. */
 void supervisor_expect_end(struct supervisor *supervisor);

@@ -114,6 +114,7 @@ void visibility_show(struct broker *b, struct medium *m)
 		log_warning("cannot show %s: %s", m->dev.kname, strerror(-r));
 		return;
 	}
+	precedence_take(b);
 	m->appeared_s = (uint64_t)time(NULL);
 	m->view = MEDIUM_ADDING;
 	send_info(b, m, LINK_ADD);
@@ -168,6 +169,7 @@ void visibility_hide(struct broker *b, struct medium *m)
 		m->view = MEDIUM_ABSENT;
 	if (m->view == MEDIUM_ABSENT || m->view == MEDIUM_VANISHING)
 		return;
+	precedence_take(b);
 	server_send(b, m, LINK_REMOVE, 0, -ENODEV, -EBADF);
 	if (m->view == MEDIUM_ADDING) {
 		drop_name(b, m);

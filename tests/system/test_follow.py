@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from harness import processes
-from harness.daemon import Daemon
+from harness.daemon import NotNice
 from harness.wait import holds, until
 
 LOOK_FOR_WHAT_IS_NOT_THERE = """
@@ -25,15 +25,6 @@ while True:
 CPUS = sorted(os.sched_getaffinity(0))
 
 pytestmark = pytest.mark.skipif(len(CPUS) < 2, reason="this machine cannot: it has one CPU")
-
-
-class NotNice(Daemon):
-    """One that may not come back from SCHED_IDLE."""
-
-    def __init__(self, *args, **parameters):
-        super().__init__(*args, **parameters)
-        self.command = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice",
-                        *self.command]
 
 
 def bound(view):

@@ -220,3 +220,12 @@ class Daemon:
             self.kill()
         while kernel.mounts_under(self.media):
             kernel.umount(self.media, kernel.MNT_DETACH)
+
+
+class NotNice(Daemon):
+    """One without CAP_SYS_NICE."""
+
+    def __init__(self, *args, **parameters):
+        super().__init__(*args, **parameters)
+        self.command = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice",
+                        *self.command]
