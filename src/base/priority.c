@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #define NICE_PRECEDENCE (-20)
+#define PASSES		4
 
 int priority_take(void)
 {
@@ -24,20 +25,34 @@ int priority_take(void)
 	return sched_setscheduler(0, SCHED_OTHER | SCHED_RESET_ON_FORK, &param) < 0 ? -errno : 0;
 }
 
-void priority_of_process(pid_t pid, bool precedence)
+/* Returns whether a thread had another nice value, and has this one now. */
+static bool set_threads(DIR *tasks, int nice)
 {
 	const struct dirent *entry;
+	bool changed = false;
+
+	while ((entry = readdir(tasks))) {
+		id_t tid = (id_t)atoi(entry->d_name);
+
+		if (tid > 0 && getpriority(PRIO_PROCESS, tid) != nice)
+			changed |= setpriority(PRIO_PROCESS, tid, nice) == 0;
+	}
+	return changed;
+}
+
+void priority_of_process(pid_t pid, bool precedence)
+{
 	char path[32];
-	DIR *dir;
+	DIR *tasks;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	dir = opendir(path);
-	while (dir && (entry = readdir(dir)))
-		if (entry->d_name[0] != '.')
-			(void)setpriority(PRIO_PROCESS, (id_t)atoi(entry->d_name),
-					  precedence ? NICE_PRECEDENCE : 0);
-	if (dir)
-		(void)closedir(dir);
+	tasks = opendir(path);
+	if (!tasks)
+		return;
+	/* once more: a thread that had not been changed yet may have started another one */
+	for (int i = 0; i < PASSES && set_threads(tasks, precedence ? NICE_PRECEDENCE : 0); i++)
+		rewinddir(tasks);
+	(void)closedir(tasks);
 }
 
 void priority_of_session(bool precedence)

@@ -6,7 +6,8 @@
  * the CPU, the kernel gives each session the same one (autogroup in sched(7)), and they count only
  * among the processes of a session; then the session has a nice value, too.
  *
- * A lower nice value takes CAP_SYS_NICE or an RLIMIT_NICE of 40 (setpriority(2)). Nothing here blocks.
+ * A lower nice value takes CAP_SYS_NICE or an RLIMIT_NICE of 40 (setpriority(2)). Nothing here
+ * blocks.
  */
 #pragma once
 

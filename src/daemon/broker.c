@@ -62,10 +62,8 @@ static void device_event(const char *kname, void *data)
 {
 	struct broker *b = data;
 
-	if (b->phase == BROKER_ENDING)
-		return;
-	precedence_take(b);
-	reconcile_device(b, kname, RECONCILE_EVENT);
+	if (b->phase != BROKER_ENDING)
+		reconcile_device(b, kname, RECONCILE_EVENT);
 }
 
 static void events_lost(void *data)

@@ -29,12 +29,11 @@ static void rest(void *data)
 {
 	struct broker *b = data;
 	uint64_t now = now_ms();
+	uint64_t left = now < b->precedence_until_ms ? b->precedence_until_ms - now : 0;
 
 	b->precedence_timer = loop_timer_remove(b->precedence_timer);
-	if (now < b->precedence_until_ms &&
-	    loop_timer_add(b->loop, b->precedence_until_ms - now, rest, b, &b->precedence_timer) == 0)
-		return;
-	set_state(b, PRECEDENCE_RESTS);
+	if (left == 0 || loop_timer_add(b->loop, left, rest, b, &b->precedence_timer) < 0)
+		set_state(b, PRECEDENCE_RESTS);
 }
 
 void precedence_start(struct broker *b)
