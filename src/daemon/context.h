@@ -80,14 +80,14 @@ struct broker {
 	enum broker_takeover takeover; /* until that has been told */
 	int events_fd;		       /* an inherited socket of events, of watch; or -EBADF */
 
+	enum broker_precedence precedence;
+	uint64_t precedence_until_ms;	     /* while TAKEN */
+	struct loop_timer *precedence_timer; /* while TAKEN */
+
 	struct registry registry;
 	struct sysdisk sysdisk;
 	bool sysdisk_known;
 	uint64_t sysdisk_ms; /* when it was read; 0: it is to be read */
-	enum broker_precedence precedence;
-	uint64_t precedence_until_ms;
-	struct loop_timer *precedence_timer; /* while TAKEN */
-
 	struct list probe_queue;
 	struct list drives; /* of drives.c */
 	unsigned probes_running;
