@@ -229,9 +229,13 @@ class Guest:
         jobs = jobs or list(self.jobs)
 
         def running():
-            return [self.jobs[job][0].args[2] for job in jobs if self.jobs[job][0].poll() is None]
-        until(lambda: f"these end: {running()}; in state D: {blocked()}; where they are:\n{stacks()}",
-          lambda: not running(), SLOW)
+            return [job for job in jobs if self.jobs[job][0].poll() is None]
+
+        def where():
+            return [stack(pid) for job in running() for pid in processes.tree(job)]
+
+        until(lambda: f"these end: {where()}; in state D: {blocked()}; where others are:\n{stacks()}",
+              lambda: not running(), SLOW)
         for job in jobs:
             del self.jobs[job]
         return time.monotonic_ns() // 1000
