@@ -11,14 +11,16 @@ from vm.images import FORMATS, MIB
 
 FIO = "fio --thread --output-format=terse"
 """As threads: fio waits for ever for a process of its own that SIGBUS has ended as it began, on any
-filesystem (on ext4 that was shut down a second after fio's start in 7 of 60 cases)."""
+filesystem (on ext4 that was shut down a second after fio's start in 7 of 60 cases). What is mapped
+has to be synced: all of it in memory, and to be written back, it is written to for as long as one
+likes."""
 
 WRITERS = {
     "cp": "while cp -r {0}/tree {0}/copy$((i++)); do :; done",
     "fio": f"exec {FIO} --directory={{0}} --time_based --runtime=600"
            " --name=pulled --size=24m --rw=randrw --bs=16k --fsync=64 --ioengine=psync",
     "mmap": f"exec {FIO} --directory={{0}} --time_based --runtime=600"
-            " --name=mapped --size=8m --rw=randwrite --bs=4k --ioengine=mmap",
+            " --name=mapped --size=8m --rw=randwrite --bs=4k --fsync=64 --ioengine=mmap",
 }
 READERS = {
     "cp": "while cp -r {0}/tree /dev/shm/{0} && rm -r /dev/shm/{0}; do :; done",
