@@ -33,7 +33,7 @@ def test_card_is_seen(vm, daemon, reader, card, request, table, udevd):
     """A card appears after it was put in, its name goes when it is taken out, and the next card in
     the same slot is another medium."""
     start(vm, daemon, udevd)
-    reader.plug()
+    plug_reader(vm, reader)
     one, other = card("vfat", "ONE", table), card("ext4", "OTHER", table)
     for image in (one, other, one) * request.config.option.rounds:
         shown_ms = milliseconds(lambda image=image: show(vm, reader, image))
@@ -41,6 +41,12 @@ def test_card_is_seen(vm, daemon, reader, card, request, table, udevd):
         record("card seen", kernel=vm.release, kind="udevd" if udevd else "alone",
                shown_ms=shown_ms, gone_ms=gone_ms)
         print(f"\n{image.label} shown after {shown_ms} ms, gone after {gone_ms} ms", end="")
+
+
+def plug_reader(vm, reader):
+    """The kernel's driver lets a reader settle for a second before it looks at it (delay_use)."""
+    reader.plug()
+    vm.call("shell", "until test -e /dev/sda; do sleep 0.1; done")
 
 
 def milliseconds(function):
@@ -92,8 +98,7 @@ def test_sd_slot(vm, daemon, sd_slot, card):
 
 def test_card_is_there_at_the_start(vm, daemon, reader, card):
     """A reader with a card that the kernel has not yet looked at is shown from the start."""
-    reader.plug()
-    vm.call("shell", "until test -e /dev/sda; do sleep 0.1; done")
+    plug_reader(vm, reader)
     reader.insert(card("vfat", "ONE", "dos"))
     daemon()
     vm.call("wait_names", "ONE")
