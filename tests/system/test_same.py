@@ -115,7 +115,8 @@ def test_chown_of_nothing(same, user, group, before):
         until("the filesystem's clock has gone on",
               lambda: time.clock_gettime_ns(CLOCK_REALTIME_COARSE) > max(changed))
         told = subprocess.run([*before, sys.executable, "-c", CHOWN_NOTHING, *paths], user=user,
-                              group=group, extra_groups=[], stdout=subprocess.PIPE, check=True, timeout=60).stdout
+                              group=group, extra_groups=[], stdout=subprocess.PIPE, check=True,
+                              timeout=60).stdout
         os.close(writer)
         after = [os.lstat(each) for each in paths]
         return [(*kind, int(error), stat.S_IMODE(st.st_mode), st.st_ctime_ns > time_before)
