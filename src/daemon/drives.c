@@ -56,6 +56,43 @@ static void drive_free(struct drive *d)
 	free(d);
 }
 
+/* ---- in a child; what: the drive ---- */
+
+static int do_ask(const void *what)
+{
+	const struct drive *d = what;
+
+	return drive_ask(d->path);
+}
+
+static int do_ask_no_more(const void *what)
+{
+	const struct drive *d = what;
+
+	return drive_ask_no_more(d->path);
+}
+
+static int do_look(const void *what)
+{
+	const struct drive *d = what;
+
+	return drive_look(d->node);
+}
+
+static int do_renew(const void *what)
+{
+	const struct drive *d = what;
+
+	return drive_renew(d->address);
+}
+
+/* ---- the loop's ---- */
+
+static int child_start(struct drive *d, int (*fn)(const void *what), helper_done_fn done)
+{
+	return helper_start(d->broker->loop, fn, d, HELPER_DEADLINE_MS, done, d, &d->helper);
+}
+
 static void look(void *data);
 
 static void look_later(struct drive *d)
@@ -79,8 +116,7 @@ static void look(void *data)
 	struct drive *d = data;
 
 	d->timer = loop_timer_remove(d->timer);
-	if (helper_start(d->broker->loop, drive_look, d->node, HELPER_DEADLINE_MS, looked, d,
-			 &d->helper) < 0)
+	if (child_start(d, do_look, looked) < 0)
 		look_later(d);
 }
 
@@ -131,8 +167,7 @@ void drives_watch(struct broker *b, const struct blockdev *dev)
 		drive_free(d);
 	}
 	d = drive_new(b, dev);
-	r = d ? helper_start(b->loop, drive_ask, d->path, HELPER_DEADLINE_MS, asked, d, &d->helper)
-	      : -ENOMEM;
+	r = d ? child_start(d, do_ask, asked) : -ENOMEM;
 	if (r < 0)
 		log_warning("%s: cannot watch for another medium: %s", dev->disk, strerror(-r));
 	if (d && r < 0)
@@ -165,8 +200,7 @@ void drives_unwatch(struct broker *b, const char *kname)
 	d->helper = helper_cancel(d->helper);
 	d->timer = loop_timer_remove(d->timer);
 	d->state = DRIVE_LEAVING;
-	if (helper_start(b->loop, drive_ask_no_more, d->path, HELPER_DEADLINE_MS, unasked, d,
-			 &d->helper) < 0)
+	if (child_start(d, do_ask_no_more, unasked) < 0)
 		drive_free(d);
 }
 
@@ -210,12 +244,6 @@ static void renewed(int err, void *data)
 		reconcile_device(b, kname, RECONCILE_EVENT);
 }
 
-static int renew_start(struct drive *d)
-{
-	return helper_start(d->broker->loop, drive_renew, d->address, HELPER_DEADLINE_MS, renewed,
-			    d, &d->helper);
-}
-
 static void renew_later(struct drive *d, int err);
 
 static void renew_again(void *data)
@@ -224,7 +252,7 @@ static void renew_again(void *data)
 	int r;
 
 	d->timer = loop_timer_remove(d->timer);
-	r = renew_start(d);
+	r = child_start(d, do_renew, renewed);
 	if (r < 0 && d->tries == RENEW_TRIES)
 		renewed(r, d);
 	else if (r < 0)
@@ -258,7 +286,7 @@ static void renew(struct broker *b, const struct blockdev *dev)
 	d->helper = helper_cancel(d->helper);
 	d->timer = loop_timer_remove(d->timer);
 	(void)STR_COPY(d->address, dev->drive);
-	r = renew_start(d);
+	r = child_start(d, do_renew, renewed);
 	if (r < 0)
 		renew_later(d, r);
 }

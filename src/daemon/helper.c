@@ -42,7 +42,7 @@ static void expired(void *data)
 	finish(h, -ETIMEDOUT);
 }
 
-int helper_start(struct loop *loop, int (*fn)(const char *path), const char *path,
+int helper_start(struct loop *loop, int (*fn)(const void *what), const void *what,
 		 uint64_t deadline_ms, helper_done_fn done, void *data, struct helper **ret_helper)
 {
 	struct helper *h = calloc(1, sizeof(*h));
@@ -56,7 +56,7 @@ int helper_start(struct loop *loop, int (*fn)(const char *path), const char *pat
 		loop_signals_reset();
 		process_ignore_stop();
 		process_keep_fds(NULL, 0);
-		_exit(-fn(path));
+		_exit(-fn(what));
 	}
 	r = h->pid < 0 ? -errno : loop_child_add(loop, h->pid, child_ended, h, &h->child);
 	if (r < 0) {

@@ -9,9 +9,10 @@ struct helper;
 typedef void (*helper_done_fn)(int err, void *data);
 
 /*
- * Runs fn(path) in a child, which is killed after deadline_ms. Returns 0 or -errno.
+ * Runs fn(what) in a child, which is killed after deadline_ms, and has no descriptor of ours.
+ * Returns 0 or -errno.
  */
-int helper_start(struct loop *loop, int (*fn)(const char *path), const char *path,
+int helper_start(struct loop *loop, int (*fn)(const void *what), const void *what,
 		 uint64_t deadline_ms, helper_done_fn done, void *data, struct helper **ret_helper);
 /* done is not called any more, the child is killed. Accepts NULL, returns NULL. */
 struct helper *helper_cancel(struct helper *helper);

@@ -66,6 +66,12 @@ static void view_unmounted(int err, void *data)
 	supervisor_quit(b->server, SERVER_DEADLINE_MS);
 }
 
+/* In a child, as do_sync(). */
+static int do_unmount(const void *mountpoint)
+{
+	return mountpoint_unmount(mountpoint);
+}
+
 static void step_view(struct broker *b)
 {
 	struct shutdown *s = b->shutdown;
@@ -75,8 +81,8 @@ static void step_view(struct broker *b)
 	s->timer = loop_timer_remove(s->timer);
 	announcer_stop(b->announcer);
 	supervisor_expect_end(b->server);
-	r = helper_start(b->loop, mountpoint_unmount, b->mountpoint, UNMOUNT_DEADLINE_MS,
-			 view_unmounted, b, &s->helper);
+	r = helper_start(b->loop, do_unmount, b->mountpoint, UNMOUNT_DEADLINE_MS, view_unmounted, b,
+			 &s->helper);
 	if (r < 0)
 		view_unmounted(r, b);
 }
@@ -126,10 +132,16 @@ static void stop_sources(struct broker *b)
 {
 	b->watch = watch_free(b->watch);
 	b->control = control_free(b->control);
+	power_stop(b);
 	b->ready_timer = loop_timer_remove(b->ready_timer);
 	notify_ready_done(&b->ready);
 	registry_for_each (m, &b->registry)
 		probing_cancel(b, m);
+}
+
+static int do_sync(const void *mountpoint)
+{
+	return mountpoint_sync(mountpoint);
 }
 
 /* A second signal: whoever sends it does not want to wait. */
@@ -166,8 +178,8 @@ void shutdown_begin(struct broker *b, int code)
 	stop_sources(b);
 	drives_unwatch_all(b);
 	if (supervisor_running(b->server))
-		r = helper_start(b->loop, mountpoint_sync, b->mountpoint, SYNC_DEADLINE_MS,
-				 view_synced, b, &b->shutdown->helper);
+		r = helper_start(b->loop, do_sync, b->mountpoint, SYNC_DEADLINE_MS, view_synced, b,
+				 &b->shutdown->helper);
 	if (r < 0)
 		view_synced(r, b);
 }
