@@ -26,7 +26,8 @@ struct drive {
 	struct list link;
 	enum drive_state state;
 	char kname[LIMIT_KNAME];
-	char path[LIMIT_KNAME + 16]; /* in sysfs */
+	uint64_t inode;		     /* of the device: another one may have the same name */
+	char path[LIMIT_KNAME + 24]; /* in sysfs */
 	char node[PATH_MAX];	     /* in the directory of devices */
 	char address[sizeof(((struct blockdev *)NULL)->drive)];
 	struct helper *helper; /* at most one */
@@ -125,11 +126,14 @@ static bool is_gone(int err)
 	return err == -ENOENT || err == -ENODEV;
 }
 
+/* If it is gone, the next one of this name is to be asked. */
 static void asked(int err, void *data)
 {
 	struct drive *d = data;
 
 	d->helper = NULL;
+	if (is_gone(err))
+		drive_free(d);
 	if (err == 0 || is_gone(err))
 		return;
 	log_info("%s: the kernel cannot be told to watch for another medium: %s; looking myself",
@@ -147,10 +151,16 @@ static struct drive *drive_new(struct broker *b, const struct blockdev *dev)
 	d->broker = b;
 	(void)STR_COPY(d->kname, dev->disk);
 	(void)STR_COPY(d->address, dev->drive);
-	(void)snprintf(d->path, sizeof(d->path), "/sys/block/%s", dev->disk);
+	d->inode = dev->inode;
+	(void)snprintf(d->path, sizeof(d->path), "/sys/class/block/%s", dev->disk);
 	(void)snprintf(d->node, sizeof(d->node), "%s/%s", b->config->dev_dir, dev->disk);
 	list_append(&b->drives, &d->link);
 	return d;
+}
+
+static bool is_same(const struct drive *d, const struct blockdev *dev)
+{
+	return streq(d->address, dev->drive) && d->inode == dev->inode;
 }
 
 void drives_watch(struct broker *b, const struct blockdev *dev)
@@ -160,7 +170,7 @@ void drives_watch(struct broker *b, const struct blockdev *dev)
 
 	if (d && d->state == DRIVE_CUT_OFF)
 		return;
-	if (d && d->state != DRIVE_LEAVING && streq(d->address, dev->drive))
+	if (d && d->state != DRIVE_LEAVING && is_same(d, dev))
 		return;
 	if (d) {
 		d->helper = helper_cancel(d->helper);

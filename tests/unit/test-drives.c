@@ -1,21 +1,26 @@
-/* A drive that is cut off while no process can be started: fork() is the one of this test. */
+/* Drives that go and come, also while no process can be started: fork() is the one of this test. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "daemon/context.h"
 
 static unsigned forks;
+static bool can_fork;
 
 /* Instead of the C library's. */
 pid_t fork(void)
 {
 	forks++;
+	if (can_fork)
+		return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 	errno = EAGAIN;
 	return -1;
 }
@@ -113,10 +118,55 @@ static void is_found_again_later(void **state)
 	config_free(b.config);
 }
 
+static void look_at_list(void *data)
+{
+	struct broker *b = data;
+
+	b->ready_timer = loop_timer_remove(b->ready_timer);
+	if (list_empty(&b->drives))
+		loop_quit(b->loop, 0);
+	else
+		(void)loop_timer_add(b->loop, 10, look_at_list, b, &b->ready_timer);
+}
+
+/*
+ * After a drive was cut off another device has its name and address, which may not be complete when
+ * the first child asks it, and of which no event says that it is another one.
+ */
+static void another_of_the_same_name_is_asked(void **state)
+{
+	static struct broker b;
+	struct blockdev dev = {.disk = "sdz", .drive = "99:0:0:0", .inode = 1};
+
+	(void)state;
+	b = (struct broker){.phase = BROKER_SERVING};
+	assert_int_equal(config_new(&b.config), 0);
+	list_init(&b.drives);
+	assert_int_equal(loop_new(&b.loop), 0);
+	forks = 0;
+	can_fork = true;
+	drives_watch(&b, &dev);
+	drives_watch(&b, &dev);
+	assert_int_equal(forks, 1);
+	dev.inode = 2;
+	drives_watch(&b, &dev);
+	assert_int_equal(forks, 2);
+	assert_int_equal(loop_timer_add(b.loop, 10, look_at_list, &b, &b.ready_timer), 0);
+	assert_int_equal(loop_run(b.loop), 0); /* there is none in /sys: it is not waited for */
+	drives_watch(&b, &dev);
+	assert_int_equal(forks, 3);
+	can_fork = false;
+	drives_free(&b);
+	loop_timer_remove(b.ready_timer);
+	loop_free(b.loop);
+	config_free(b.config);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(is_found_again_later, setup, teardown),
+		cmocka_unit_test(another_of_the_same_name_is_asked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

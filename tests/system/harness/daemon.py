@@ -109,7 +109,7 @@ class Daemon:
 
     def wait_for(self, *names, deadline_s=5.0):
         """Waits until exactly these names are shown."""
-        until(f"{sorted(names)} in the view, log:\n{self.log()[-2000:]}",
+        until(lambda: f"{sorted(names)} in the view, log:\n{self.log()[-4000:]}",
               lambda: self.names() == set(names), deadline_s)
         return self
 
@@ -156,7 +156,7 @@ class Daemon:
         try:
             until("ejected", ejected)
         except AssertionError as error:
-            raise AssertionError(f"{set(told)}, log:\n{self.log()[-2000:]}") from error
+            raise AssertionError(f"{set(told)}, log:\n{self.log()[-4000:]}") from error
 
     # Its processes.
 
