@@ -9,17 +9,27 @@
 
 static const struct option_spec options[] = {
 	{.name = "force", .letter = 'f', .help = "cut off whoever still has files open on it"},
+	{.name = "power-off",
+	 .letter = 'p',
+	 .help = "eject all disks of the device, then switch it off: USB, SCSI, SATA"},
 	OPTION_SOCKET,
 	OPTION_END,
 };
 
-static int request_fill(struct json_object *request, const char *name, bool force)
+static int add_flag(struct json_object *request, const char *member, bool flag)
+{
+	return json_object_object_add(request, member, json_object_new_boolean(flag));
+}
+
+static int request_fill(struct json_object *request, const char *name, const struct arguments *args)
 {
 	int r = json_object_object_add(request, "name", json_object_new_string(name));
 
-	if (r < 0)
-		return r;
-	return json_object_object_add(request, "force", json_object_new_boolean(force));
+	if (r == 0)
+		r = add_flag(request, "force", arguments_has(args, "force"));
+	if (r == 0)
+		r = add_flag(request, "power_off", arguments_has(args, "power-off"));
+	return r;
 }
 
 static enum exit_status eject_run(const struct arguments *args)
@@ -35,13 +45,15 @@ static enum exit_status eject_run(const struct arguments *args)
 		return status;
 	if (client_open(args, &client) < 0)
 		return EXIT_FAILED;
-	if (request && request_fill(request, name, arguments_has(args, "force")) < 0)
+	if (request && request_fill(request, name, args) < 0)
 		json_putp(&request);
 	/* Writing out a slow disk takes as long as it takes; the daemon has the deadlines. */
 	if (client_call(client, request, CLIENT_FOREVER, &answer) < 0)
 		return EXIT_FAILED;
 	shown = text_escape(name, NULL);
-	(void)printf("%s can be unplugged now\n", shown ? shown : "the disk");
+	(void)printf("%s %s\n", shown ? shown : "the disk",
+		     arguments_has(args, "power-off") ? "is switched off and can be unplugged"
+						      : "can be unplugged now");
 	return EXIT_DONE;
 }
 

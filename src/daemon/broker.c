@@ -343,6 +343,7 @@ static void stop(struct broker *b)
 	guard_free(b->guard);
 	free_media(b);
 	drives_free(b);
+	power_stop(b);
 	handover_free(b->handover);
 	staging_free(b->staging);
 	names_free(b->names);
@@ -397,6 +398,7 @@ int broker_run(const struct broker_args *args)
 	b->program = own_program();
 	list_init(&b->probe_queue);
 	list_init(&b->drives);
+	list_init(&b->powers);
 	(void)umask(022);
 	raise_fd_limit();
 	precedence_start(b);

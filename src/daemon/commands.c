@@ -91,6 +91,23 @@ static void answer_again(struct broker *b, struct control_peer *peer, const char
 		control_reply(peer, answer_medium(b, m));
 }
 
+static enum medium_asked how(const struct control_request *request)
+{
+	return request->force ? MEDIUM_ASKED_EJECT_FORCE : MEDIUM_ASKED_EJECT;
+}
+
+/* Also what was ejected before. m: what is visible under the name, or NULL. */
+static void switch_off(struct broker *b, struct control_peer *peer, struct medium *m,
+		       const struct control_request *request)
+{
+	if (!m)
+		m = find_ejected(b, request->name);
+	if (m)
+		power_begin(b, m, how(request), peer);
+	else
+		control_reply_error(peer, -ENOENT, "there is no medium of this name");
+}
+
 static void run_eject(struct broker *b, struct control_peer *peer,
 		      const struct control_request *request)
 {
@@ -100,12 +117,16 @@ static void run_eject(struct broker *b, struct control_peer *peer,
 		control_reply_error(peer, -EPERM, "only root and the user of the daemon may eject");
 		return;
 	}
+	if (request->power_off) {
+		switch_off(b, peer, m, request);
+		return;
+	}
 	if (!m) {
 		answer_again(b, peer, request->name);
 		return;
 	}
 	control_peer_wait(peer, CONTROL_WAIT_EJECT, "", m->id);
-	closing_eject(b, m, request->force ? MEDIUM_ASKED_EJECT_FORCE : MEDIUM_ASKED_EJECT);
+	closing_eject(b, m, how(request));
 }
 
 static void run_upgrade(struct broker *b, struct control_peer *peer,
@@ -181,6 +202,7 @@ void commands_eject_done(struct broker *b, struct medium *m, int err, const char
 {
 	struct control_peer *peer;
 
+	power_ejected(b, m, err, text);
 	if (!b->control)
 		return;
 	while ((peer = control_take_waiting(b->control, CONTROL_WAIT_EJECT, "", m->id))) {
@@ -190,6 +212,20 @@ void commands_eject_done(struct broker *b, struct medium *m, int err, const char
 				m->state == MEDIUM_EJECTED ? "" : "not ejected: ", text);
 		else
 			control_reply(peer, answer_medium(b, m));
+	}
+}
+
+void commands_power_done(struct broker *b, uint32_t id, int err, const char *text)
+{
+	struct control_peer *peer;
+
+	if (!b->control)
+		return;
+	while ((peer = control_take_waiting(b->control, CONTROL_WAIT_POWER, "", id))) {
+		if (err < 0)
+			control_reply_error(peer, err, "%s", text);
+		else
+			control_reply(peer, answer_ok());
 	}
 }
 

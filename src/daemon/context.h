@@ -89,7 +89,9 @@ struct broker {
 	bool sysdisk_known;
 	uint64_t sysdisk_ms; /* when it was read; 0: it is to be read */
 	struct list probe_queue;
-	struct list drives; /* of drives.c */
+	struct list drives;  /* of drives.c */
+	struct list powers;  /* of power.c */
+	uint32_t power_last; /* id of the last one */
 	unsigned probes_running;
 	bool server_ready; /* the server that was started last */
 	bool passthrough;  /* of the connection */
@@ -121,6 +123,8 @@ enum reconcile_mode {
 void reconcile_device(struct broker *b, const char *kname, enum reconcile_mode mode);
 /* The same for all devices that there are and all that are known. */
 void reconcile_all(struct broker *b, enum reconcile_mode mode);
+/* Whether its disk holds a mount or swap of the host, or that is not known. */
+bool reconcile_is_hosts(struct broker *b, const struct blockdev *dev);
 /* A medium has come to rest; decides what was put off while it was in use. */
 void reconcile_put_off(struct broker *b, struct medium *m);
 /* A probe ended. */
@@ -150,6 +154,20 @@ void drives_cut_off(struct broker *b, const struct blockdev *dev);
 void drives_free(struct broker *b);
 /* Whether one is being reset or let go of. */
 bool drives_busy(const struct broker *b);
+
+/* power.c: hardware that somebody wants switched off, see device/power.h */
+
+/* Ejects all disks of the device that this one is part of, then switches it off; answers peer. */
+void power_begin(struct broker *b, struct medium *m, enum medium_asked asked,
+		 struct control_peer *peer);
+/* An ejection has ended; as commands_eject_done(). */
+void power_ejected(struct broker *b, const struct medium *m, int err, const char *text);
+/* A medium is gone. */
+void power_removed(struct broker *b);
+/* Whether one is being switched off. */
+bool power_busy(const struct broker *b);
+/* The daemon ends. */
+void power_stop(struct broker *b);
 
 /* written.c: disks that are not shown, and are formatted while they are there */
 
@@ -238,6 +256,9 @@ void commands_event(struct broker *b, struct medium *m, const char *event);
 /* Answers those who wait for an ejection; err 0: it is done; else text says why not, or in state
  * EJECTED what is wrong with it. */
 void commands_eject_done(struct broker *b, struct medium *m, int err, const char *text);
+
+/* The same for those who wait until a device is switched off. */
+void commands_power_done(struct broker *b, uint32_t id, int err, const char *text);
 
 /* Answers those who wait for an upgrade. */
 void commands_upgrade_done(struct broker *b, int err, const char *text);

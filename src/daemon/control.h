@@ -5,8 +5,9 @@
  *   {"command":"wait","name":"BACKUP"}  -> {"ok":true,"medium":MEDIUM}  as soon as it is visible
  *   {"command":"monitor"}               -> {"ok":true}, then for every event
  *                                          {"time":"2026-01-31T12:00:00.123Z","event":EVENT,"medium":MEDIUM}
- *   {"command":"eject","name":"BACKUP","force":false}
- *                                       -> {"ok":true,"medium":MEDIUM} once it is safe to pull
+ *   {"command":"eject","name":"BACKUP","force":false,"power_off":false}
+ *                                       -> {"ok":true,"medium":MEDIUM} once it is safe to pull;
+ *                                          {"ok":true} once its device is switched off
  *   {"command":"upgrade"}               -> {"ok":true,"version":VERSION} once the program that is
  *                                          installed now has taken over
  *   failure                             -> {"ok":false,"error":"one line for
@@ -39,8 +40,9 @@ enum control_command {
 
 struct control_request {
 	enum control_command command;
-	bool all;   /* LIST */
-	bool force; /* EJECT */
+	bool all;	/* LIST */
+	bool force;	/* EJECT */
+	bool power_off; /* EJECT */
 	char name[LIMIT_NAME + 1];
 };
 
@@ -60,6 +62,7 @@ enum control_wait {
 	CONTROL_WAIT_NAME,  /* that a name becomes visible */
 	CONTROL_WAIT_EJECT, /* the end of an ejection */
 	CONTROL_WAIT_UPGRADE,
+	CONTROL_WAIT_POWER, /* that a device is switched off; never over execve(2) */
 };
 
 /* Answers request by control_reply*() or control_peer_wait(). */

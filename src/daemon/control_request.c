@@ -95,9 +95,10 @@ int control_request_parse(const char *line, size_t len, struct control_request *
 	if (named && read_name(object, request.name) < 0)
 		return refuse(object, error, error_size, "\"name\" must be a directory name");
 	if (read_flag(object, "all", &request.all) < 0 ||
-	    read_flag(object, "force", &request.force) < 0)
+	    read_flag(object, "force", &request.force) < 0 ||
+	    read_flag(object, "power_off", &request.power_off) < 0)
 		return refuse(object, error, error_size,
-			      "\"all\" and \"force\" must be true or false");
+			      "\"all\", \"force\" and \"power_off\" must be true or false");
 	json_object_put(object);
 	*ret_request = request;
 	return 0;

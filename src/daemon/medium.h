@@ -111,6 +111,7 @@ struct medium {
 	enum medium_purpose purpose;
 	enum medium_step step;
 	enum medium_asked asked;   /* see closing.c */
+	uint32_t power_id;	   /* of power.c, for which it is ejected; 0: none */
 	bool seeking;		   /* MOUNTING: whether it is mounted is being found out */
 	bool wanted;		   /* requests wait for the mount */
 	uint64_t release_until_ms; /* for the last close of its files to arrive, when ejecting */

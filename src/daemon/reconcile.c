@@ -26,14 +26,19 @@ static void refresh_sysdisk(struct broker *b)
 	look_later(b, r);
 }
 
-static struct policy_input facts(struct broker *b, struct medium *m, enum udev_knowledge udev)
+bool reconcile_is_hosts(struct broker *b, const struct blockdev *dev)
 {
 	refresh_sysdisk(b);
+	return !b->sysdisk_known || sysdisk_has(&b->sysdisk, dev->disk_devnum);
+}
+
+static struct policy_input facts(struct broker *b, struct medium *m, enum udev_knowledge udev)
+{
 	return (struct policy_input){
 		.config = b->config,
 		.dev = &m->dev,
 		.probe = m->probed ? &m->probe : NULL,
-		.system_disk = !b->sysdisk_known || sysdisk_has(&b->sysdisk, m->dev.disk_devnum),
+		.system_disk = reconcile_is_hosts(b, &m->dev),
 		.udisks_ignore = udev == UDEV_IGNORED,
 	};
 }

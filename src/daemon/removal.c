@@ -65,6 +65,7 @@ void removal_start(struct broker *b, struct medium *m)
 	log_debug("%s: gone", m->dev.kname);
 	m->redecide = false;
 	medium_set_state(m, MEDIUM_REMOVED);
+	power_removed(b);
 	removal_finish(b, m);
 	probing_go_on(b);
 	if (b->phase == BROKER_ENDING)

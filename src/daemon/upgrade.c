@@ -295,6 +295,8 @@ bool upgrade_in_flight(struct broker *b, char *ret_why, size_t size)
 		why = "the server is being started";
 	else if (drives_busy(b) || staging_busy(b->staging))
 		why = "a drive is being reset or let go of";
+	else if (power_busy(b))
+		why = "a device is being switched off";
 	else if (staging_serves(b->staging))
 		why = "a disk that is in use is served by a driver program";
 	else if (process_waits(server.pid))

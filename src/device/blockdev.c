@@ -21,17 +21,15 @@ static bool kname_valid(const char *kname)
 	       !streq(kname, "..");
 }
 
-/*
- * The device's directory relative to /sys. class/block/NAME is a link to ../../devices/.../NAME.
- */
-static int device_dir(struct sysfs *sysfs, const char *kname, char *ret_dir, size_t size)
+/* class/block/NAME is a link to ../../devices/.../NAME. */
+int blockdev_dir(int sysfs_fd, const char *kname, char *ret_dir, size_t size)
 {
 	static const char up[] = "../../";
 	char path[LIMIT_KNAME + 16];
 	ssize_t n;
 
 	(void)snprintf(path, sizeof(path), "class/block/%s", kname);
-	n = readlinkat(sysfs->fd, path, ret_dir, size - 1);
+	n = readlinkat(sysfs_fd, path, ret_dir, size - 1);
 	if (n < 0)
 		return errno == ENOENT ? -ENODEV : -errno;
 	ret_dir[n] = '\0';
@@ -208,7 +206,7 @@ static int read_device(int sysfs_fd, const char *kname, const struct blockdev *k
 	if (!kname_valid(kname))
 		return -EINVAL;
 	(void)STR_COPY(dev.kname, kname);
-	r = device_dir(&sysfs, kname, dir, sizeof(dir));
+	r = blockdev_dir(sysfs_fd, kname, dir, sizeof(dir));
 	if (r == -ENODEV && !has_sysfs(sysfs_fd))
 		return blockdev_read_proc(sysfs_fd, kname, ret_dev);
 	if (r == 0)

@@ -75,5 +75,10 @@ int blockdev_read(int sysfs_fd, const char *kname, struct blockdev *ret_dev);
  */
 int blockdev_read_again(int sysfs_fd, const struct blockdev *known, struct blockdev *ret_dev);
 
+/*
+ * The device's directory in sysfs, relative to sysfs_fd. Returns 0, -ENODEV, or -errno.
+ */
+int blockdev_dir(int sysfs_fd, const char *kname, char *ret_dir, size_t size);
+
 /* Calls fn for each kname of class/block (disks and partitions) until it returns not 0. */
 int blockdev_each(int sysfs_fd, int (*fn)(const char *kname, void *data), void *data);

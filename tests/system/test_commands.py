@@ -288,6 +288,18 @@ def test_eject_force(stick):
     until("nobody has it", lambda: not disk.mounted(), 10)
 
 
+def test_eject_what_has_no_switch(stick):
+    """`--power-off` of what cannot be switched off: refused before it is ejected, with what to do."""
+    view, disk = stick
+    with open(view.path("STICK", "file"), "wb") as file:
+        result = view.eject("STICK", "--power-off", "--force", check=False)
+        assert result.returncode == 1 and f"{disk.kname} has no switch" in result.stderr
+        assert "without --power-off" in result.stderr and len(result.stderr.splitlines()) == 1
+        file.write(b"goes on")
+    assert view.names() == {"STICK"}
+    assert "no medium" in view.eject("OTHER", "--power-off", check=False).stderr
+
+
 def test_eject_unknown(stick):
     """A name that is not there: one clear line, exit 1."""
     view, _ = stick

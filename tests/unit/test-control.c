@@ -45,6 +45,10 @@ static void test_commands(void **state)
 	assert_int_equal(request.command, CONTROL_UPGRADE);
 	assert_int_equal(parse_text("{\"command\":\"eject\",\"name\":\"A\",\"force\":true}"), 0);
 	assert_true(request.force);
+	assert_false(request.power_off);
+	assert_int_equal(parse_text("{\"command\":\"eject\",\"name\":\"A\",\"power_off\":true}"),
+			 0);
+	assert_true(request.power_off && !request.force);
 	assert_int_equal(parse_text("{\"command\":\"eject\",\"name\":\"\\u00e9\",\"force\":false}"),
 			 0);
 	assert_string_equal(request.name, "\xc3\xa9");

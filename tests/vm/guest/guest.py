@@ -116,6 +116,11 @@ class Guest:
     def eject(self, name):
         self.daemon.eject(name)
 
+    def client(self, *args):
+        """Returns the exit status and what was printed, of both kinds."""
+        result = self.daemon.client(*args, check=False, timeout=SLOW)
+        return result.returncode, result.stdout + result.stderr
+
     def wait_state(self, name, *states):
         """Without a client, which takes long to start here."""
         def state():
