@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "daemon/helper.h"
 #include "daemon/context.h"
 #include "daemon/handover.h"
 #include "daemon/mountpoint.h"
@@ -317,6 +318,7 @@ static void free_media(struct broker *b)
 	registry_for_each (m, &b->registry) {
 		probing_cancel(b, m);
 		staging_job_forget(m->job);
+		helper_cancel(m->claim);
 		loop_timer_remove(m->udev_timer);
 		loop_timer_remove(m->sync_timer);
 		loop_timer_remove(m->close_timer);

@@ -3,6 +3,8 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "daemon/helper.h"
+#include "device/claim.h"
 
 /* How long the server may take to give back the root of a filesystem that somebody wants out. */
 #define CLOSE_PATIENCE_MS 10000
@@ -10,8 +12,12 @@
 /* close(2) does not wait until the server hears of it: files count as open a little longer. */
 #define RELEASE_PATIENCE_MS 500
 #define RELEASE_RETRY_MS    20
+/* To open a device that nobody of us uses. */
+#define CLAIM_DEADLINE_MS 10000
 /* Until the next try to unmount what has to go, for which there was no descriptor. */
 #define UMOUNT_RETRY_MS 500
+
+#define CLAIMED "another mount or program holds the device"
 
 static const struct {
 	uint32_t flags;	      /* of LINK_CLOSE */
@@ -71,6 +77,8 @@ static void finished_idle(struct broker *b, struct medium *m)
 
 const char *closing_flaw(const struct medium *m)
 {
+	if (m->claimed)
+		return CLAIMED;
 	if (m->umount_err != 0 && m->umount_err != -EBUSY)
 		return "the device does not answer, and may not have got all that was written";
 	if (m->lost || m->unsynced)
@@ -80,13 +88,20 @@ const char *closing_flaw(const struct medium *m)
 	return NULL;
 }
 
-/* Out it goes in any case; those who wait are told at once if not all is well with it. */
-static void finished_eject(struct broker *b, struct medium *m)
+static const char *ejected_reason(struct medium *m)
 {
 	const char *why = closing_flaw(m);
 
-	m->asked = MEDIUM_ASKED_NOTHING;
 	medium_set_reason(m, why ? "ejected, but %s" : "ejected; safe to pull", why);
+	return why;
+}
+
+/* Out it goes in any case; those who wait are told at once if not all is well with it. */
+static void finished_eject(struct broker *b, struct medium *m)
+{
+	const char *why = ejected_reason(m);
+
+	m->asked = MEDIUM_ASKED_NOTHING;
 	medium_set_state(m, MEDIUM_EJECTED);
 	if (why)
 		commands_eject_done(b, m, -EIO, m->reason);
@@ -248,6 +263,48 @@ void closing_next(struct broker *b, struct medium *m)
 	start_umount(b, m, false);
 }
 
+/* A device that does not answer is used by nobody. */
+static void claim_tried(int err, void *data)
+{
+	struct medium *m = data;
+
+	m->claim = NULL;
+	m->claimed = err == -EBUSY;
+	if (m->claimed && !purposes[m->purpose].force)
+		give_up(m->broker, m, err, CLAIMED);
+	else
+		finished[m->purpose](m->broker, m);
+}
+
+static bool claim_helper(struct broker *b, struct medium *m, helper_done_fn done)
+{
+	const struct claim what = {b->config->dev_dir, m->dev.kname, m->dev.devnum};
+
+	return helper_start(b->loop, claim_try, &what, CLAIM_DEADLINE_MS, done, m, &m->claim) == 0;
+}
+
+static void claim_tried_again(int err, void *data)
+{
+	struct medium *m = data;
+
+	m->claim = NULL;
+	m->claimed = err == -EBUSY;
+	commands_eject_done(m->broker, m, ejected_reason(m) ? -EIO : 0, m->reason);
+}
+
+bool closing_claim_again(struct broker *b, struct medium *m)
+{
+	return m->claimed && (m->claim || claim_helper(b, m, claim_tried_again));
+}
+
+/* Nothing of ours is mounted; who pulls it wants to know whether somebody else's is. */
+static bool claim_start(struct broker *b, struct medium *m)
+{
+	bool eject = m->purpose == MEDIUM_CLOSE_EJECT || m->purpose == MEDIUM_CLOSE_EJECT_FORCE;
+
+	return eject && claim_helper(b, m, claim_tried);
+}
+
 /* The server has given it back, or is not waited for any more. Ours goes to who unmounts. */
 static void server_done(struct broker *b, struct medium *m)
 {
@@ -257,7 +314,7 @@ static void server_done(struct broker *b, struct medium *m)
 	m->step = MEDIUM_STEP_SYNC;
 	if (mounted)
 		closing_next(b, m);
-	else
+	else if (!claim_start(b, m))
 		finished[m->purpose](b, m);
 }
 

@@ -83,7 +83,7 @@ static void answer_again(struct broker *b, struct control_peer *peer, const char
 
 	if (!m)
 		control_reply_error(peer, -ENOENT, "there is no medium of this name");
-	else if (m->view != MEDIUM_ABSENT)
+	else if (m->view != MEDIUM_ABSENT || closing_claim_again(b, m))
 		control_peer_wait(peer, CONTROL_WAIT_EJECT, "", m->id);
 	else if (closing_flaw(m))
 		control_reply_error(peer, -EIO, "%s", m->reason);

@@ -236,6 +236,11 @@ void closing_eject(struct broker *b, struct medium *m, enum medium_asked what);
 bool closing_asked(struct broker *b, struct medium *m);
 /* What somebody has to know who pulls it now that it was unmounted; NULL: nothing. */
 const char *closing_flaw(const struct medium *m);
+/*
+ * It was ejected while somebody else had it: finds out whether that is still so, then answers those
+ * who wait for its ejection. Returns false, and does nothing, if nobody had it.
+ */
+bool closing_claim_again(struct broker *b, struct medium *m);
 void closing_resend(struct broker *b, struct medium *m);
 /* Goes to BROKER_ENDING's way of closing, whatever was going on. */
 void closing_for_exit(struct broker *b, struct medium *m);

@@ -107,6 +107,8 @@ struct medium {
 
 	/* its filesystem */
 	struct staging_job *job; /* at most one */
+	struct helper *claim;	 /* EJECTING: whether somebody else uses the device is found out */
+	bool claimed;		 /* somebody does */
 	int root_fd;		 /* O_PATH, until somebody unmounts it; else -EBADF */
 	enum medium_purpose purpose;
 	enum medium_step step;

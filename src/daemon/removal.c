@@ -1,6 +1,7 @@
 #include "context.h"
 
 #include "base/log.h"
+#include "daemon/helper.h"
 
 /* Shutting down and detaching waits for requests that a dead device may never answer. */
 #define ABANDON_DEADLINE_MS 60000
@@ -11,6 +12,7 @@ static void stop_timers(struct medium *m)
 	m->sync_timer = loop_timer_remove(m->sync_timer);
 	m->close_timer = loop_timer_remove(m->close_timer);
 	m->update_timer = loop_timer_remove(m->update_timer);
+	m->claim = helper_cancel(m->claim);
 }
 
 static void abandoned(const struct staging_result *result, void *data)
