@@ -6,7 +6,7 @@ set -uo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top" || exit 1
 
-default_parts=(unit clang lint demo system fallback asan tsan)
+default_parts=(unit clang lint demo system fallback usb asan tsan)
 work=$(mktemp -d)
 passed=0 failed=0 skipped=0
 expression=""
@@ -24,6 +24,7 @@ usage() {
 	  demo      examples/demo.sh
 	  system    the real thing: FUSE, loop and zram devices
 	  fallback  what moves data, again with --no-passthrough
+	  usb       some USB sticks and a card reader in a virtual machine: a sample of vm
 	  asan      system tests with the address and undefined behaviour sanitizers
 	  tsan      system tests with the thread sanitizer
 	  stress    random operations for half an hour (not run by default)
@@ -175,9 +176,17 @@ part_stress() {
 }
 
 part_vm() {
+	vm_run vm -s ${TEST_KERNELS:+"--kernels=$TEST_KERNELS"}
+}
+
+part_usb() {
+	vm_run usb --kernels="${TEST_KERNELS:-trixie}" -m sample
+}
+
+# vm_run NAME [ARGUMENT...]: tests in virtual machines.
+vm_run() {
 	install_packages tests/vm/packages.txt || { count 0 1 0; return; }
-	build gcc gcc || return
-	pytest_in tests/vm vm build-gcc/hotplugfs -s ${TEST_KERNELS:+"--kernels=$TEST_KERNELS"}
+	build gcc gcc && pytest_in tests/vm "$1" build-gcc/hotplugfs "${@:2}"
 }
 
 parts=()

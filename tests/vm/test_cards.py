@@ -12,7 +12,9 @@ WRITERS = {
     "fast": "while dd if=/dev/zero of={0}/file$((i++)) bs=64k count=64 2>/dev/null; do :; done",
 }
 """The slow one leaves what it wrote in memory for seconds, and sees no error of the drive."""
-EXCHANGES = [pytest.param(*values, id="-".join(map(str, values)))
+SAMPLE = ("vfat", None, "slow")
+EXCHANGES = [pytest.param(*values, id="-".join(map(str, values)),
+                          marks=pytest.mark.sample if values == SAMPLE else ())
              for values in (("vfat", "dos", "slow"), ("vfat", None, "slow"), ("vfat", "dos", "fast"),
                             ("exfat", "dos", "slow"), ("ext4", "dos", "slow"))]
 """The card that is taken out, its table, what is written to it."""

@@ -68,6 +68,7 @@ def test_little_may_be_unwritten(vm, stick, daemon):
     assert limit("strict_limit") == 1
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("bus", ("bot", "uas"))
 def test_bus(vm, stick, daemon, bus):
     """Sticks of both protocols are media on USB."""

@@ -27,6 +27,7 @@ def assert_off(vm, answer, name="FIRST"):
     vm.call("wait_names")
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("bus,hub", (("bot", None), ("uas", None), ("bot", "hub")))
 def test_switched_off(vm, two, bus, hub):
     """Every disk on it is written out and ejected, and the device is gone; a hub before it stays.

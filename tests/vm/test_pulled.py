@@ -135,6 +135,7 @@ class Used:
                 **self.shape, "others": len(self.shape["others"])}
 
 
+@pytest.mark.sample
 @pytest.mark.log_errors(NOT_WRITTEN)
 def test_pulled_in_use(vm, stick, daemon, request):
     """Sticks are pulled while everything goes on at once on them: their names go, every call
