@@ -5,6 +5,8 @@ They come from the archive that apt of this machine already uses, its signatures
 suite changed; apt's own state is left alone.
 """
 
+import contextlib
+import fcntl
 import glob
 import gzip
 import lzma
@@ -70,6 +72,15 @@ class Apt:
         return [name for name in found if re.fullmatch(pattern, name)]
 
 
+@contextlib.contextmanager
+def alone(path):
+    """While another session does the same, it is waited for."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 class Kernel:
     """One kernel, unpacked below a directory that is kept from run to run."""
 
@@ -77,8 +88,9 @@ class Kernel:
         self.suite = suite
         self.directory = os.path.join(directory, suite)
         self.tree = os.path.join(self.directory, "tree")
-        if not os.path.exists(os.path.join(self.directory, "complete")):
-            self._fetch()
+        with alone(f"{self.directory}.lock"):
+            if not os.path.exists(os.path.join(self.directory, "complete")):
+                self._fetch()
         found = glob.glob(f"{self.tree}/lib/modules/*") + glob.glob(f"{self.tree}/usr/lib/modules/*")
         self.modules = found[0]
         self.version = os.path.basename(self.modules)
@@ -126,8 +138,10 @@ class Kernel:
                 archive_file.add(f"{number:02d}.ko", module.read(), 0o644)
         with open(os.path.join(HERE, "..", "guest", "init.sh"), "rb") as init:
             archive_file.add("init", init.read(), 0o755)
-        with gzip.open(self.first_root, "wb", compresslevel=1) as out:
+        new = f"{self.first_root}.{os.getpid()}"
+        with gzip.open(new, "wb", compresslevel=1) as out:
             out.write(archive_file.finish())
+        os.replace(new, self.first_root)  # another session's machine may be reading it
 
 
 class Cpio:
