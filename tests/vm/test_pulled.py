@@ -135,15 +135,32 @@ class Used:
                 **self.shape, "others": len(self.shape["others"])}
 
 
+def random_moments(vm):
+    return random.Random(f"{os.environ.get('TEST_SEED', '1')} {vm.release}")
+
+
+def prepare(vm, daemon):
+    vm.call("load_modules", *(f"fs-{fstype}" for fstype in FORMATS), *NAMES_OF_CHARACTERS)
+    daemon()
+
+
 @pytest.mark.sample
+@pytest.mark.log_errors(NOT_WRITTEN)
+def test_the_usual_pulled(vm, stick, daemon):
+    """What is done to all below, with three filesystems."""
+    moments = random_moments(vm)
+    prepare(vm, daemon)
+    use_and_pull(vm, moments, [Used(vm, stick, moments, fstype)
+                               for fstype in ("vfat", "exfat", "ext4")])
+
+
 @pytest.mark.log_errors(NOT_WRITTEN)
 def test_pulled_in_use(vm, stick, daemon, request):
     """Sticks are pulled while everything goes on at once on them: their names go, every call
     returns, no process stays, what goes on on other sticks goes on; they are back under their names
     when they are plugged again, with all that was synced or shown clean."""
-    moments = random.Random(f"{os.environ.get('TEST_SEED', '1')} {vm.release}")
-    vm.call("load_modules", *(f"fs-{fstype}" for fstype in FORMATS), *NAMES_OF_CHARACTERS)
-    daemon()
+    moments = random_moments(vm)
+    prepare(vm, daemon)
     failed = []
     for _ in range(request.config.option.rounds):
         for fstypes in groups(moments, vm, request.config.option.sticks):
