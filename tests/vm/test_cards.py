@@ -12,9 +12,7 @@ WRITERS = {
     "fast": "while dd if=/dev/zero of={0}/file$((i++)) bs=64k count=64 2>/dev/null; do :; done",
 }
 """The slow one leaves what it wrote in memory for seconds, and sees no error of the drive."""
-SAMPLE = ("vfat", None, "slow")
-EXCHANGES = [pytest.param(*values, id="-".join(map(str, values)),
-                          marks=pytest.mark.sample if values == SAMPLE else ())
+EXCHANGES = [pytest.param(*values, id="-".join(map(str, values)))
              for values in (("vfat", "dos", "slow"), ("vfat", None, "slow"), ("vfat", "dos", "fast"),
                             ("exfat", "dos", "slow"), ("ext4", "dos", "slow"))]
 """The card that is taken out, its table, what is written to it."""
@@ -118,6 +116,16 @@ def test_nobody_asks_without_a_reader(vm, daemon, stick):
     daemon("--exclude", "sd*")
     vm.call("wait_names")
     assert int(vm.call("shell", interval)[1]) == -1
+
+
+@pytest.mark.sample
+@pytest.mark.log_errors(NOT_WRITTEN)
+def test_exchanged(vm, daemon, reader, card):
+    """What is done in all ways below, in one."""
+    daemon()
+    reader.plug()
+    one, other = card("vfat", "ONE", None, CARD_SIZE), card("vfat", "OTHER", None, CARD_SIZE)
+    exchange(vm, reader, WRITERS["slow"].format("ONE"), one, other)
 
 
 @pytest.mark.log_errors(NOT_WRITTEN)

@@ -147,11 +147,11 @@ def prepare(vm, daemon):
 @pytest.mark.sample
 @pytest.mark.log_errors(NOT_WRITTEN)
 def test_the_usual_pulled(vm, stick, daemon):
-    """What is done to all below, with three filesystems."""
+    """What is done to all below, with two filesystems."""
     moments = random_moments(vm)
     prepare(vm, daemon)
     use_and_pull(vm, moments, [Used(vm, stick, moments, fstype)
-                               for fstype in ("vfat", "exfat", "ext4")])
+                               for fstype in ("vfat", "ext4")])
 
 
 @pytest.mark.log_errors(NOT_WRITTEN)
