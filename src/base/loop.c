@@ -49,6 +49,7 @@ struct loop {
 	struct list fds;      /* of loop_fd */
 	struct list removed;  /* of loop_fd: freed when no event of this round can name them */
 	struct list timers;   /* of loop_timer, unordered: there are few */
+	bool timers_stale;    /* one was removed: the kernel's timer may be set for it */
 	struct list children; /* of loop_child */
 	bool quit;
 	int code;
@@ -82,6 +83,14 @@ static int timers_arm(struct loop *loop)
 		when.it_value.tv_nsec = (long)(due % 1000) * 1000000 + 1;
 	}
 	return timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) < 0 ? -errno : 0;
+}
+
+/* A timer that was removed is not to wake anybody, a deadline for example that was kept. */
+static void timers_disarm_removed(struct loop *loop)
+{
+	if (loop->timers_stale)
+		(void)timers_arm(loop);
+	loop->timers_stale = false;
 }
 
 /* Behind those that are due no later. */
@@ -188,8 +197,10 @@ int loop_run(struct loop *loop)
 {
 	while (!loop->quit) {
 		struct epoll_event events[32];
-		int n = epoll_wait(loop->epoll_fd, events, ARRAY_SIZE(events), -1);
+		int n;
 
+		timers_disarm_removed(loop);
+		n = epoll_wait(loop->epoll_fd, events, ARRAY_SIZE(events), -1);
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		for (int i = 0; i < n; i++) {
@@ -267,6 +278,7 @@ struct loop_timer *loop_timer_remove(struct loop_timer *timer)
 	if (!timer)
 		return NULL;
 	list_remove(&timer->link);
+	timer->loop->timers_stale = true;
 	free(timer);
 	return NULL;
 }

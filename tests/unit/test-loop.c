@@ -308,6 +308,57 @@ static void reports_signals(void **state)
 	assert_int_equal(sigprocmask(SIG_SETMASK, &old, NULL), 0);
 }
 
+/* Until the kernel's timer of this process fires; proc_pid_fdinfo(5). */
+static long timer_left_s(void)
+{
+	char path[64];
+	char line[128];
+	long left = -1;
+
+	for (int fd = 0; fd < 64 && left < 0; fd++) {
+		FILE *info;
+
+		(void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+		info = fopen(path, "re");
+		while (info && fgets(line, sizeof(line), info))
+			(void)sscanf(line, "it_value: (%ld,", &left);
+		if (info)
+			(void)fclose(info);
+	}
+	return left;
+}
+
+static void remove_then_look(int fd, uint32_t events, void *data)
+{
+	struct world *w = data;
+
+	(void)fd;
+	(void)events;
+	if (w->calls++ == 0) {
+		assert_in_range(timer_left_s(), 0, 1);
+		w->timers[0] = loop_timer_remove(w->timers[0]);
+	} else {
+		loop_quit(w->loop, (int)timer_left_s());
+	}
+}
+
+static void timer_must_not_fire(void *data)
+{
+	(void)data;
+	fail();
+}
+
+static void removed_timers_wake_nobody(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(loop_timer_add(w->loop, 1500, timer_must_not_fire, w, &w->timers[0]), 0);
+	assert_int_equal(write(w->pipe[1], "x", 1), 1);
+	assert_int_equal(
+		loop_fd_add(w->loop, w->pipe[0], EPOLLIN, remove_then_look, w, &w->sources[0]), 0);
+	assert_in_range(loop_run(w->loop), 2, 3600); /* only the guard's is left */
+}
+
 #define LOOP_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -317,6 +368,7 @@ int main(void)
 		LOOP_TEST(timers_fire_in_order),
 		LOOP_TEST(late_timers_fire_in_order),
 		LOOP_TEST(timers_change_in_callbacks),
+		LOOP_TEST(removed_timers_wake_nobody),
 		LOOP_TEST(reads_fds_level_triggered),
 		LOOP_TEST(removed_fds_are_silent),
 		LOOP_TEST(reaps_children),
