@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
-#include "daemon/helper.h"
 #include "daemon/context.h"
 #include "daemon/handover.h"
+#include "daemon/helper.h"
 #include "daemon/mountpoint.h"
 #include "daemon/notify.h"
 #include "staging/programs.h"

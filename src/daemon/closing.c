@@ -406,6 +406,7 @@ static void ask_server(struct broker *b, struct medium *m)
 void closing_start(struct broker *b, struct medium *m, enum medium_purpose purpose)
 {
 	m->purpose = purpose;
+	m->claimed = false;
 	m->asked = MEDIUM_ASKED_NOTHING;
 	m->sync_timer = loop_timer_remove(m->sync_timer);
 	m->release_until_ms = now_ms() + RELEASE_PATIENCE_MS;

@@ -275,6 +275,21 @@ def test_eject_of_what_another_has_mounted(stick):
     assert view.eject("STICK").stdout == "STICK can be unplugged now\n"
 
 
+def test_eject_after_another_had_it(stick):
+    """Once the other one has unmounted it, it is mounted, and then ejected as any."""
+    view, disk = stick
+    other = held_elsewhere(view, disk)
+    try:
+        assert view.eject("STICK", check=False).returncode == 1
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout.close()
+    until("it is free", lambda: not disk.held())
+    os.listdir(view.path("STICK"))
+    assert view.eject("STICK").stdout == "STICK can be unplugged now\n"
+
+
 def test_eject_busy(stick):
     """Busy is reported, and nothing is disturbed by the attempt."""
     view, disk = stick
