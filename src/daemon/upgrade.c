@@ -287,9 +287,12 @@ bool upgrade_in_flight(struct broker *b, char *ret_why, size_t size)
 	struct supervisor_left server;
 	const char *why = NULL;
 
-	registry_for_each (m, &b->registry)
+	registry_for_each (m, &b->registry) {
 		if (is_on_its_way(m, ret_why, size))
 			return true;
+		if (m->claim)
+			why = "whether somebody uses an ejected disk is being found out";
+	}
 	supervisor_leave(b->server, &server);
 	if (!b->server_ready || !supervisor_running(b->server))
 		why = "the server is being started";
