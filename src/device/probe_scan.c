@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+#include "device/probe_zfs.h"
 #include "device/superblock.h"
 
 static int new_prober(int fd, blkid_probe *ret_prober)
@@ -50,6 +51,7 @@ static void announce_reads(int fd, off_t size)
 		if (place >= 0)
 			(void)posix_fadvise(fd, place, PAGE, POSIX_FADV_WILLNEED);
 	}
+	probe_zfs_announce(fd, (uint64_t)size);
 }
 
 void probe_scan_init(struct probe_scan *scan, int fd, int disk_fd, const struct blockdev *dev)
@@ -101,6 +103,8 @@ static void set_failed(struct probe_result *result, int err)
 
 static void read_content(struct probe_scan *scan, struct probe_result *result)
 {
+	static char zfs[] = "zfs_member";
+	static char *no_zfs[] = {zfs, NULL};
 	blkid_probe prober = scan->content;
 	struct superblock_space space;
 	int r;
@@ -109,6 +113,8 @@ static void read_content(struct probe_scan *scan, struct probe_result *result)
 	(void)blkid_probe_set_superblocks_flags(prober, BLKID_SUBLKS_LABEL | BLKID_SUBLKS_UUID |
 								BLKID_SUBLKS_TYPE |
 								BLKID_SUBLKS_USAGE);
+	if (!probe_zfs_possible(scan->fd, scan->size_bytes))
+		(void)blkid_probe_filter_superblocks_type(prober, BLKID_FLTR_NOTIN, no_zfs);
 	(void)blkid_probe_enable_partitions(prober, 1);
 	errno = 0;
 	r = blkid_do_safeprobe(prober);

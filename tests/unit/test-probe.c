@@ -48,6 +48,22 @@ static int shell(const char *command)
 	return system(command); /* NOLINT(cert-env33-c): fixed commands on files of this test */
 }
 
+static void put_u64(const struct image *image, uint64_t value, uint64_t offset)
+{
+	assert_int_equal(pwrite(image->fd, &value, sizeof(value), (off_t)offset), sizeof(value));
+}
+
+/*
+ * As the label of a member of a ZFS pool looks to who only looks for it: the number before the
+ * checksum of its configuration, and four uberblocks.
+ */
+static void put_zfs_label(const struct image *image, uint64_t place, uint64_t mark)
+{
+	put_u64(image, mark, place + 128 * 1024 - 40);
+	for (uint64_t i = 4; i < 8; i++)
+		put_u64(image, 0x00bab10c, place + (128 + i) * 1024);
+}
+
 /* Skips the test where there is no such mkfs. */
 static void make_filesystem(const struct image *image, const char *mkfs, uint64_t bytes)
 {
@@ -346,6 +362,39 @@ static void loop_attach(const struct image *image, struct loopdev *loop)
 	skip();
 }
 
+#define ZFS_MARK 0x0210da7ab10c7a11ull
+
+static void finds_zfs_members(void **state)
+{
+	static const uint64_t marks[] = {ZFS_MARK, __builtin_bswap64(ZFS_MARK)};
+	const uint64_t places[] = {0, 256 * 1024, 64 * MIB - 512 * 1024, 64 * MIB - 256 * 1024};
+	const struct image *image = *state;
+	struct probe_result result;
+
+	for (size_t i = 0; i < ARRAY_SIZE(places) * ARRAY_SIZE(marks); i++) {
+		assert_int_equal(ftruncate(image->fd, 0), 0);
+		/* labels are where a whole number of them would end */
+		assert_int_equal(ftruncate(image->fd, 64 * MIB + 100 * 1024), 0);
+		put_zfs_label(image, places[i / ARRAY_SIZE(marks)], marks[i % ARRAY_SIZE(marks)]);
+		probe_image(image, &result);
+		assert_int_equal(result.outcome, PROBE_FOUND);
+		assert_string_equal(result.fstype, "zfs_member");
+	}
+}
+
+/* A disk that was given to a pool keeps the superblock of the filesystem that it had before. */
+static void finds_zfs_behind_another_filesystem(void **state)
+{
+	struct probe_result result;
+
+	make_filesystem(*state, "mkfs.ext4 -q -F -L BEFORE", 64 * MIB);
+	probe_image(*state, &result);
+	assert_found(&result, "ext4", "BEFORE", 64 * MIB);
+	put_zfs_label(*state, 64 * MIB - 256 * 1024, ZFS_MARK);
+	probe_image(*state, &result);
+	assert_int_equal(result.outcome, PROBE_AMBIVALENT);
+}
+
 static void probes_a_device_in_a_child(void **state)
 {
 	_cleanup_close_ int sysfs_fd = open("/sys", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -470,6 +519,8 @@ int main(void)
 		IMAGE_TEST(finds_what_is_no_filesystem),
 		IMAGE_TEST(finds_nothing),
 		IMAGE_TEST(finds_contradiction),
+		IMAGE_TEST(finds_zfs_members),
+		IMAGE_TEST(finds_zfs_behind_another_filesystem),
 		IMAGE_TEST(tells_the_partition_type),
 		IMAGE_TEST(survives_damage),
 		IMAGE_TEST(probes_a_device_in_a_child),
