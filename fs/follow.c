@@ -58,12 +58,13 @@ bool follow_possible(void)
 
 /* ---- where the client is ---- */
 
+/* The thread's, not the process's: there the kernel adds up all threads. */
 static int stat_open(uint32_t pid)
 {
-	char path[32];
+	char path[64];
 	int fd;
 
-	(void)snprintf(path, sizeof(path), "/proc/%u/stat", pid);
+	(void)snprintf(path, sizeof(path), "/proc/%u/task/%u/stat", pid, pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
@@ -223,27 +224,18 @@ static void look(struct follow *f, uint64_t now)
 	f->unlooked = 0;
 }
 
-/* Whether its sender waits for it. What nobody waits for is sent while the client goes on. */
-static bool is_waited_for(uint32_t opcode)
-{
-	switch (opcode) {
-	case FUSE_FORGET:
-	case FUSE_BATCH_FORGET:
-	case FUSE_INTERRUPT:
-	case FUSE_RELEASE:
-	case FUSE_RELEASEDIR:
-		return false;
-	default:
-		return true;
-	}
-}
-
 void follow_request(struct follow *f, const struct fuse_in_header *head)
 {
 	uint64_t now;
 	uint64_t gap;
 
-	if (f->state == FOLLOW_NEVER || head->pid == 0 || !is_waited_for(head->opcode))
+	if (f->state == FOLLOW_NEVER)
+		return;
+	if (!request_is_waited_for(head)) {
+		f->aside_us = now_us();
+		return;
+	}
+	if (head->pid == 0)
 		return;
 	if (request_moves_much(head)) { /* the client copies the last data while we read the next */
 		follow_leave(f);
@@ -267,8 +259,14 @@ void follow_request(struct follow *f, const struct fuse_in_header *head)
 		look(f, now);
 }
 
+/* The client goes on while we handle what it does not wait for: that is not its time. */
 void follow_answered(struct follow *f)
 {
-	if (f->state != FOLLOW_NEVER)
+	if (f->state == FOLLOW_NEVER)
+		return;
+	if (f->aside_us)
+		f->answered_us += now_us() - f->aside_us;
+	else
 		f->answered_us = now_us();
+	f->aside_us = 0;
 }

@@ -53,6 +53,7 @@ struct follow {
 	unsigned unlooked; /* since we looked where it is */
 	unsigned restless; /* moves in quick succession */
 	uint64_t answered_us;
+	uint64_t aside_us; /* since when we handle what nobody waits for; 0: we do not */
 };
 
 /*

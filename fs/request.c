@@ -50,6 +50,20 @@ bool request_moves_much(const struct fuse_in_header *head)
 		read->size >= DATA_LARGE);
 }
 
+bool request_is_waited_for(const struct fuse_in_header *head)
+{
+	switch (head->opcode) {
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+	case FUSE_INTERRUPT:
+	case FUSE_RELEASE:
+	case FUSE_RELEASEDIR:
+		return false;
+	default:
+		return true;
+	}
+}
+
 bool request_claim(struct request *req)
 {
 	return !atomic_exchange(&req->answered, true);
