@@ -8,7 +8,8 @@
  *  - who expects to wait calls workers_yield() first;
  *  - a watcher looks once a millisecond while there are requests, and wakes another reader when
  *    the one that there is does not come back, or several when more requests come than one can
- *    handle. It sleeps when nothing happens.
+ *    handle. One client that makes one call after another has one request at a time, whatever is
+ *    pending of those that it does not wait for. The watcher sleeps when nothing happens.
  * While one client makes one call after another, the reader stays on the client's CPU (follow.h);
  * the watcher lets it go.
  * How many threads there can be is bounded by the gates, since only requests behind a gate wait.
@@ -29,6 +30,8 @@ struct workers {
 	atomic_uint reading; /* threads in read() */
 	atomic_uint wanted;  /* how many are to be there */
 	atomic_uint taken;   /* requests read, to see that something happens */
+	atomic_uint client;  /* whose request was the last that somebody waits for */
+	atomic_bool several; /* since the last tick: clients, or much data */
 	atomic_bool watched;
 	atomic_bool repeating; /* after a restart, until the first request that is new */
 	unsigned wanted_max;

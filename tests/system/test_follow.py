@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -21,6 +22,11 @@ while True:
         os.stat(f"{sys.argv[1]}/{number}")
     except FileNotFoundError:
         pass
+"""
+OPEN_AND_CLOSE = """
+import os, sys
+while True:
+    os.close(os.open(sys.argv[1], os.O_RDONLY))
 """
 CPUS = sorted(os.sched_getaffinity(0))
 
@@ -70,6 +76,35 @@ def test_does_not_follow_several(daemon, loopdev):
     with client(view, CPUS[0]), client(view, CPUS[1]):
         os.makedirs(view.path("STICK", "a", "b"))
     until("no thread is bound", lambda: bound(view) == set())
+
+
+def share_of_one(view, seconds=0.3):
+    """How much of what the server's threads do one of them does, by the times that it was woken."""
+    pid = view.server_pid()
+
+    def woken():
+        return {task: int(processes.status(f"{pid}/task/{task}")["voluntary_ctxt_switches"])
+                for task in os.listdir(f"/proc/{pid}/task")}
+
+    before = woken()
+    time.sleep(seconds)
+    times = [times - before.get(task, 0) for task, times in woken().items()]
+    return max(times) / max(sum(times), 1)
+
+
+def test_one_reader_for_one_client(daemon, loopdev):
+    """What a client does not wait for, such as the end of an open file, is no reason for another
+    thread to read: they would take turns, and each be woken with the other's caches."""
+    view = daemon(loopdev(label="STICK").plug()).wait_for("STICK")
+    path = view.path("STICK", "file")
+    with open(path, "wb") as file:
+        file.write(b"content")
+    with subprocess.Popen([sys.executable, "-c", OPEN_AND_CLOSE, path]) as program:
+        try:
+            time.sleep(2)  # as long as it takes to come to the wrong conclusion
+            until("one thread does nearly all", lambda: share_of_one(view) > 0.8, 20)
+        finally:
+            program.kill()
 
 
 def test_without_the_right(daemon, loopdev):
