@@ -108,10 +108,10 @@ static void reader_call(struct view *view)
 	pthread_mutex_lock(&w->lock);
 	start = w->parked == 0 && !w->starting && !w->stopped;
 	w->starting |= start;
-	if (!start)
-		pthread_cond_signal(&w->work);
 	pthread_mutex_unlock(&w->lock);
-	if (start && thread_start(reader, view) < 0)
+	if (!start)
+		pthread_cond_signal(&w->work); /* who wakes up finds the lock free */
+	else if (thread_start(reader, view) < 0)
 		reader_started(w);
 }
 
@@ -171,17 +171,22 @@ static void reader_took(struct workers *w, bool again)
 /*
  * Whether a second reader could be of use: what one client does not wait for keeps nobody waiting.
  * (Clients of a pid namespace that is not seen from here have no number: there may be several.)
+ * While much data moves there is one at once, so that nobody has to be called for each request.
  */
 static void note_request(struct workers *w, const struct fuse_in_header *head)
 {
 	bool another = head->pid == 0 || head->pid != atomic_load(&w->client);
+	unsigned one = 1;
 
 	if (another && request_is_waited_for(head)) {
 		atomic_store(&w->client, head->pid);
 		atomic_store(&w->several, true);
 	}
-	if (request_moves_much(head))
-		atomic_store(&w->several, true);
+	if (!request_moves_much(head))
+		return;
+	atomic_store(&w->much, true);
+	if (w->wanted_max > 1)
+		(void)atomic_compare_exchange_strong(&w->wanted, &one, 2);
 }
 
 /*
@@ -374,7 +379,7 @@ struct watch {
 	unsigned taken;
 	unsigned still; /* ticks in a row: no request was read, */
 	unsigned busy;	/* a request was pending, */
-	unsigned calm;	/* how long none was, times TICK_NS */
+	unsigned calm;	/* how long none was, and little data moved, times TICK_NS */
 };
 
 static bool request_pending(const struct view *view)
@@ -385,14 +390,14 @@ static bool request_pending(const struct view *view)
 }
 
 /* As many readers as it takes. */
-static void watch_load(struct view *view, struct watch *watch, bool several)
+static void watch_load(struct view *view, struct watch *watch, bool several, bool much)
 {
 	struct workers *w = &view->workers;
 	unsigned wanted = atomic_load(&w->wanted);
-	bool pending = several && request_pending(view);
+	bool pending = (several || much) && request_pending(view);
 
 	watch->busy = pending ? watch->busy + 1 : 0;
-	watch->calm = pending ? 0 : watch->calm + watch->length;
+	watch->calm = pending || much ? 0 : watch->calm + watch->length;
 	if (watch->busy >= TICKS_BUSY && wanted < w->wanted_max) {
 		atomic_store(&w->wanted, wanted + 1);
 		watch->busy = 0;
@@ -425,6 +430,7 @@ static void watch_tick(struct view *view, struct watch *watch)
 	struct workers *w = &view->workers;
 	unsigned taken = atomic_load(&w->taken);
 	bool several = atomic_exchange(&w->several, false);
+	bool much = atomic_exchange(&w->much, false);
 
 	watch->still = taken == watch->taken ? watch->still + 1 : 0;
 	watch->taken = taken;
@@ -432,8 +438,8 @@ static void watch_tick(struct view *view, struct watch *watch)
 		workers_yield(view); /* none reads, none has since the last tick */
 	if (watch->still == 1)
 		follow_release(&w->place, atomic_load(&w->reading) == 0 || request_pending(view));
-	watch_load(view, watch, several);
-	watch_lengthen(watch, several);
+	watch_load(view, watch, several, much);
+	watch_lengthen(watch, several || much);
 	start_again(w);
 }
 

@@ -31,7 +31,8 @@ struct workers {
 	atomic_uint wanted;  /* how many are to be there */
 	atomic_uint taken;   /* requests read, to see that something happens */
 	atomic_uint client;  /* whose request was the last that somebody waits for */
-	atomic_bool several; /* since the last tick: clients, or much data */
+	atomic_bool several; /* since the last tick there was another one, */
+	atomic_bool much;    /* and much data moved */
 	atomic_bool watched;
 	atomic_bool repeating; /* after a restart, until the first request that is new */
 	unsigned wanted_max;
