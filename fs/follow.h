@@ -10,9 +10,9 @@
  *  - is of the policy SCHED_IDLE there: a CPU that runs nothing else counts as idle
  *    (select_idle_sibling() in kernel/sched/fair.c), and the client is woken where it was.
  *
- * A thread of that policy hardly runs where there is other work. So somebody who is not bound looks
- * after it once a millisecond (follow_watch()), and lets it go when it does not get on; then there
- * is a pause.
+ * A thread of that policy hardly runs where there is other work. So somebody who is not bound, the
+ * watcher in workers.c, looks after it every one to eight milliseconds, and lets it go when it does
+ * not get on (follow_release()); then there is a pause.
  *
  * To come back from SCHED_IDLE takes CAP_SYS_NICE, or an RLIMIT_NICE of 20 (sched(7)). Without it,
  * and where the client is in a pid namespace that is not seen from here, nothing of this happens.

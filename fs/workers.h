@@ -6,10 +6,11 @@
  * requests is two to three times as fast where the CPUs do not sleep (tests/bench, rows open and
  * unlink). The price is that somebody else has to read while a request waits for a device:
  *  - who expects to wait calls workers_yield() first;
- *  - a watcher looks once a millisecond while there are requests, and wakes another reader when
- *    the one that there is does not come back, or several when more requests come than one can
- *    handle. One client that makes one call after another has one request at a time, whatever is
- *    pending of those that it does not wait for. The watcher sleeps when nothing happens.
+ *  - a watcher looks once a millisecond while there are requests (less often while one client gets
+ *    on), and wakes another reader when the one that there is does not come back, or several when
+ *    more requests come than one can handle. A client that makes one call after another has one
+ *    request at a time, whatever is pending of those that it does not wait for. Large requests
+ *    have two readers at once. The watcher sleeps when nothing happens.
  * While one client makes one call after another, the reader stays on the client's CPU (follow.h);
  * the watcher lets it go.
  * How many threads there can be is bounded by the gates, since only requests behind a gate wait.
