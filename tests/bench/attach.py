@@ -6,7 +6,6 @@ import time
 import columns
 import udevd
 from harness import disks
-from machine import made_here
 from results import Row, at_most, times_other
 
 ROWS = [
@@ -65,7 +64,7 @@ def once_with_udev(run, recipe, disk):
 
 def loop_disk(work):
     """An image on memory with one file."""
-    disk = made_here(disks.LoopDisk(work)).format("ext4", label="DISK", options=columns.NO_LAZY_WORK)
+    disk = disks.LoopDisk(work).format("ext4", label="DISK", options=columns.NO_LAZY_WORK)
     with disk.native() as tree, open(os.path.join(tree, "first"), "w", encoding="ascii") as file:
         file.write("x")
     return disk

@@ -11,7 +11,7 @@ import subprocess
 from harness import disks, kernel
 from harness.daemon import Daemon, die_with_parent
 from harness.wait import until
-from machine import made_here, prefer
+from machine import prefer
 
 NO_LAZY_WORK = ["-E", "lazy_itable_init=0,lazy_journal_init=0", "-m", "0"]
 FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV
@@ -37,7 +37,7 @@ def end_server(process):
 @contextlib.contextmanager
 def ram_disk(work, size, label="DISK"):
     """A formatted zram device of our own."""
-    disk = made_here(disks.ZramDisk(work, size=size))
+    disk = disks.ZramDisk(work, size=size)
     try:
         with open(f"/sys/block/{disk.kname}/disksize", "w", encoding="ascii") as disksize:
             disksize.write(str(size))

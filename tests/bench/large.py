@@ -8,7 +8,6 @@ import time
 import columns
 from harness import disks
 from harness.processes import open_files
-from machine import made_here
 from many import memory
 from results import Row, at_most
 
@@ -94,7 +93,7 @@ def measure(run):
         return
     count = 1000000 if run.large else 2000 if run.quick else 50000
     with run.directory() as work:
-        disk = made_here(disks.LoopDisk(work))
+        disk = disks.LoopDisk(work)
         try:
             disk.format("ext4", label="DISK", size=max(256 << 20, count * 600),
                         options=[*columns.NO_LAZY_WORK, "-N", str(count + count // 500 + 100)])

@@ -13,8 +13,6 @@ sys.path.insert(0, os.path.join(TOP, "tests", "system"))
 from harness import disks, kernel  # noqa: E402  (after the path is set)
 
 PREFIX = "/tmp/hotplugfs-bench-"
-MADE = []
-"""Every disk of this run, for the case that its own removal is what a Ctrl-C interrupted."""
 
 
 def words_of(path):
@@ -67,19 +65,6 @@ def build():
     return directory
 
 
-def made_here(disk):
-    """Notes a disk that whoever asks for it will remove; returns it."""
-    MADE.append(disk)
-    return disk
-
-
-def remove_forgotten():
-    for disk in MADE:
-        with contextlib.suppress(AssertionError, OSError):
-            if os.path.exists(f"/sys/block/{disk.kname}"):
-                disk.remove()
-
-
 def interrupt(_number, _frame):
     """The first signal ends the run by an exception; later ones do not disturb the cleaning up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -122,6 +107,6 @@ def workplace():
         yield directory
     finally:
         prefer("self", nice)
-        remove_forgotten()
+        disks.remove_forgotten()
         kernel.umount(directory, kernel.MNT_DETACH)
         os.rmdir(directory)

@@ -7,7 +7,6 @@ import subprocess
 import columns
 from harness import disks, kernel
 from harness.dying import DyingDisk
-from machine import made_here
 from results import Row, at_most
 
 MEDIA, WRITERS = 8, 8
@@ -54,7 +53,6 @@ def compare(run, column, places, slow):
 
 @contextlib.contextmanager
 def plugged(disk, name):
-    made_here(disk)
     try:
         yield disk.format("ext4", label=name, options=columns.NO_LAZY_WORK).plug()
     finally:

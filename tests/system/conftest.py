@@ -2,6 +2,7 @@
 
 import faulthandler
 import itertools
+import math
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 import pytest
 
@@ -38,6 +40,23 @@ def pytest_addoption(parser):
                     help="give every daemon --no-passthrough")
 
 
+interrupted = -math.inf
+
+
+def interrupt(_number, _frame):
+    """A signal ends the session. Others that come soon do not disturb the cleaning up; a later one
+    counts, in case that the first came where Python lets nothing out."""
+    global interrupted
+    if time.monotonic() - interrupted > 10:
+        interrupted = time.monotonic()
+        raise KeyboardInterrupt
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish():
+    disks.remove_forgotten()
+
+
 def pytest_configure(config):
     if config.option.collectonly:
         return
@@ -49,7 +68,7 @@ def pytest_configure(config):
     kernel.private_mounts()
     os.umask(0o022)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, interrupt)
     # a shell ignores SIGINT and SIGQUIT for what it runs in the background, and that is inherited
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 

@@ -12,6 +12,7 @@ import os
 import random
 import struct
 import subprocess
+import sys
 import tempfile
 
 from . import kernel
@@ -72,6 +73,19 @@ def pack_image(fstype, tree, image, label=None):
     else:
         run_quietly(["mkfs.erofs", "--quiet", image, tree] if not label else
                     ["mkfs.erofs", "--quiet", "-L", label, image, tree])
+
+
+MADE = []
+"""Every disk of this process, for the case that its own removal is what a signal interrupted."""
+
+
+def remove_forgotten():
+    for disk in MADE:
+        try:
+            if os.path.exists(f"/sys/block/{disk.kname}"):
+                disk.remove()
+        except (AssertionError, OSError) as error:
+            print(f"{disk.kname} stays: {error}", file=sys.stderr)
 
 
 class Disk:
@@ -159,6 +173,7 @@ class LoopDisk(Disk):
         self.control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
         self.number = self._reserve()
         self.kname = f"loop{self.number}"
+        MADE.append(self)
         until(f"{self.device} exists", lambda: os.path.exists(self.device))
 
     def _reserve(self):
@@ -297,6 +312,7 @@ class ZramDisk(Disk):
         self.number = self._hot_add()
         self.kname = f"zram{self.number}"
         self.present = True
+        MADE.append(self)
 
     def _hot_add(self):
         with open(f"{self.CONTROL}/hot_add", encoding="ascii") as control:

@@ -161,9 +161,10 @@ class DyingDisk(LoopDisk):
         super().format(*args, **parameters)
         os.rename(self.image, self.medium)
         os.mkdir(self.point)
+        # it ends when we do, and not before: without it, its disk could not be removed
         self.server = subprocess.Popen(
             [sys.executable, os.path.abspath(__file__), self.medium, self.point],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert self.server.stdout.readline() == "ready\n"
         self.image = os.path.join(self.point, "disk")
         return self
