@@ -6,13 +6,14 @@ set -uo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top" || exit 1
 
-default_parts=(unit clang lint demo system fallback usb asan tsan)
+default_parts=(unit clang lint demo usb system together)
 work=$(mktemp -d)
 passed=0 failed=0 skipped=0
 expression=""
 meson_common=(-Dwerror=true)
 
-trap 'rm -rf "$work"' EXIT
+lanes=()
+trap 'end_lanes; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 
 usage() {
@@ -27,6 +28,7 @@ usage() {
 	  usb       some USB sticks and a card reader in a virtual machine: a sample of vm
 	  asan      system tests with the address and undefined behaviour sanitizers
 	  tsan      system tests with the thread sanitizer
+	  together  fallback, asan and tsan at the same time: they mostly wait
 	  stress    random operations for half an hour (not run by default)
 	  vm        other kernels and USB in virtual machines, for an hour (not run by default)
 	  -k EXPR   only the system tests that match, as for pytest
@@ -36,9 +38,9 @@ usage() {
 
 say() { printf '\n== %s\n' "$*"; }
 
-# count PASSED FAILED SKIPPED
+# count PASSED FAILED [SKIPPED]
 count() {
-	passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+	passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + ${3:-0}))
 }
 
 # check NAME COMMAND...: one test.
@@ -167,6 +169,43 @@ part_tsan() {
 	export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 	TEST_SLOWNESS=5 pytest_run tsan build-tsan/hotplugfs -m "data and not slow"
 	unset TSAN_OPTIONS
+}
+
+part_together() {
+	TEST_SLOWNESS=2 beside asan "tsan fallback"
+}
+
+# beside PARTS...: each argument is a list of parts; all lists are gone through at the same time.
+beside() {
+	local lane result
+	for lane; do
+		# shellcheck disable=SC2086 # a list
+		setsid "$0" $lane ${expression:+-k "$expression"} >"$work/lane${#lanes[@]}" 2>&1 </dev/null &
+		lanes+=($!)
+	done
+	wait
+	for lane in "${!lanes[@]}"; do
+		sed '$d' "$work/lane$lane"
+		result=$(tail -n 1 "$work/lane$lane" |
+			sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed\(, \([0-9]*\) skipped\)\?$/\1 \2 \4/p')
+		# shellcheck disable=SC2086 # numbers
+		count ${result:-0 1}
+	done
+	lanes=()
+}
+
+# Each is a session of its own: what is in it is told to end, and ends by itself; now and then it
+# has to be told again.
+end_lanes() {
+	local lane seconds
+	for ((seconds = 0; seconds < 60; seconds++)); do
+		for lane in "${!lanes[@]}"; do
+			kill -0 "${lanes[lane]}" 2>/dev/null || unset "lanes[lane]"
+		done
+		((${#lanes[@]})) || return
+		((seconds % 15)) || kill -TERM -- "${lanes[@]/#/-}" 2>/dev/null
+		sleep 1
+	done
 }
 
 part_stress() {
