@@ -8,6 +8,9 @@ import columns
 from harness import kernel
 from results import Row, times_floor, times_native, times_other
 
+EMPTY = {"/dev/fuse": "empty", "io_uring": "empty-ring"}
+"""The columns of the empty server."""
+
 ENABLE_RING = "/sys/module/fuse/parameters/enable_uring"
 ALL = ("native", "hotplugfs", "no-passthrough", "bindfs", "mergerfs")
 
@@ -50,6 +53,8 @@ ROWS = [
     *data_rows(),
     Row("stat", "stat of known files", "µs", (times_native(1.2),)),
     Row("ls-l", "ls -l of a directory, again", "ms", (times_native(1.2),)),
+    Row("roundtrip", "statx that asks the server", "µs"),
+    Row("roundtrip@1cpu", "statx that asks the server, one CPU", "µs"),
     *call_rows("", "", (times_floor(1.25), times_other(0.5, "bindfs"))),
     *call_rows("@1cpu", ", one CPU", (times_native(5),)),
 ]
@@ -140,7 +145,7 @@ def measure_data(run, places):
 
 def roundtrip(run, place):
     """
-    Microseconds to an empty server and back. After the work of another server the scheduler does not
+    Microseconds to a server and back. After the work of another server the scheduler does not
     look for an idle CPU for some ten milliseconds (nr_idle_scan in kernel/sched/fair.c), and there
     both are on one CPU, as nobody's are who works for longer: so it is let go by first.
     """
@@ -152,19 +157,25 @@ def roundtrip(run, place):
 
 def measure_calls(run, places, suffix):
     """All calls are made in one go; the floor is measured in the same rounds."""
-    wanted = [name for name in (*CALLS, "stat")
+    wanted = [name for name in (*CALLS, "stat", "roundtrip")
               if name + suffix in run.rows and run.wants(name + suffix)]
     if not wanted:
         return
     requests = count_requests(run)
     with empty_servers(run) as empty:
         for _ in run.rounds("calls" + suffix):
-            for column, place in places.items():
+            for column, place in [*places.items(), *((EMPTY[channel], place)
+                                                     for channel, place in empty.items())]:
                 values = micro(run, "names", place, "-n", 100 if run.quick else 500)
                 for name in wanted:
-                    run.record(name + suffix, column, values[name][0] / 1000)
+                    if name in values:
+                        run.record(name + suffix, column, values[name][0] / 1000)
+            for column, place in places.items():
+                run.record("roundtrip" + suffix, column, roundtrip(run, place))
             for channel, place in empty.items():
-                run.record_trip(channel, suffix, roundtrip(run, place))
+                trip = roundtrip(run, place)
+                run.record_trip(channel, suffix, trip)
+                run.record("roundtrip" + suffix, EMPTY[channel], trip)
     for name in wanted:
         if name in CALLS:
             run.set_floor(name + suffix, requests[name], suffix)

@@ -1,7 +1,8 @@
 """The table of a run."""
 
 WIDTH = 38
-COLUMNS = ("native", "hotplugfs", "no-passthrough", "bindfs", "mergerfs", "udev")
+COLUMNS = ("native", "hotplugfs", "no-passthrough", "bindfs", "mergerfs", "udev", "empty",
+           "empty-ring")
 
 
 def number(value):
