@@ -73,7 +73,7 @@ static inline uint64_t request_unique(const struct request *req)
  */
 bool request_moves_much(const struct fuse_in_header *head);
 
-/* Whether its sender waits for the answer. What nobody waits for is sent while the client goes on. */
+/* Whether its sender waits for the answer. What nobody waits for comes while the client goes on. */
 bool request_is_waited_for(const struct fuse_in_header *head);
 
 /* Claims the right to answer. False: somebody else has answered already. */

@@ -412,7 +412,7 @@ static void watch_load(struct view *view, struct watch *watch, bool several, boo
 /*
  * Who looks after a client disturbs it: where something else runs or has just run when it is to be
  * woken, on its CPU or on the other of two, it is moved, and its reader has to follow it. On Linux
- * 6.18 that happened at nearly every tick of a millisecond, and an unlink took 156 us instead of 42.
+ * 6.18 that happened at nearly every tick of a millisecond: an unlink took 156 us instead of 42.
  */
 static void watch_lengthen(struct watch *watch, bool several)
 {

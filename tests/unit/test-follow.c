@@ -152,7 +152,7 @@ static void test_nobody_in_particular(void **state)
 	assert_true(follow_is_bound(&scene.follow));
 }
 
-/* Its next call comes while we handle what it does not wait for; its way to here shows all the same. */
+/* Its next call comes while we handle what it does not wait for: its way to here shows yet. */
 static void test_behind_what_nobody_waits_for(void **state)
 {
 	uint64_t end = now_ms() + TRY_MS;
@@ -279,7 +279,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_not_before_it_pays, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_another_client, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_nobody_in_particular, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_behind_what_nobody_waits_for, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_behind_what_nobody_waits_for, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(test_gives_way, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_rests, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_held_up, set_up, tear_down),
