@@ -18,7 +18,7 @@ def command(request):
     """The program with small numbers and the columns that need no other package."""
     binary = request.config.option.hotplugfs
     return [RUN, "--quick", "--build", os.path.dirname(binary), "--hotplugfs", binary,
-            "--columns", "native,hotplugfs"]
+            "--columns", "native,hotplugfs,empty"]
 
 
 @pytest.mark.deadline(120)
@@ -37,7 +37,7 @@ def test_quick_run(command, work):
     for row in rows.values():
         assert row["title"] in result.stdout
         assert all(column["median"] > 0 for column in row["columns"].values())
-    assert set(rows["unlink"]["columns"]) == {"native", "hotplugfs"}
+    assert set(rows["unlink"]["columns"]) == {"native", "hotplugfs", "empty"}
     assert rows["unlink"]["floor"] > rows["unlink"]["columns"]["native"]["median"]
     assert xml.etree.ElementTree.parse(chart).getroot().tag.endswith("svg")
 
