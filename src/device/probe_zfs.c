@@ -5,7 +5,7 @@
 
 #define KIB	   1024ull
 #define LABEL_SIZE (256 * KIB)
-#define LABELS	   4		    /* two at the begin and two at the end */
+#define LABELS	   4		    /* two at the beginning, two at the end */
 #define BYTES_MIN  (64 * KIB * KIB) /* libblkid's as well (superblocks/zfs.c) */
 
 /*
