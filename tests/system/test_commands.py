@@ -244,22 +244,28 @@ def test_eject_of_an_unmounted_disk(stick):
     assert view.names() == set() and disk.reads() == before
 
 
+@contextlib.contextmanager
 def held_elsewhere(view, disk):
-    """Somebody who has mounted the disk where the daemon does not see it."""
+    """Somebody has mounted the disk where the daemon does not see it."""
     script = 'mkdir -p "$1" && mount "$2" "$1" && echo mounted && exec sleep 1000'
     other = subprocess.Popen(["unshare", "--mount", "sh", "-c", script, "sh",
                               f"{view.media}-other", disk.device],
                              stdout=subprocess.PIPE, text=True)
-    assert other.stdout.readline() == "mounted\n"
-    return other
+    try:
+        assert other.stdout.readline() == "mounted\n"
+        yield
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout.close()
+    until("it is free", lambda: not disk.held())
 
 
 def test_eject_of_what_another_has_mounted(stick):
     """A disk that is idle for the daemon, and mounted by somebody else, is not called safe to pull;
     with `--force` neither, until that one has unmounted it."""
     view, disk = stick
-    other = held_elsewhere(view, disk)
-    try:
+    with held_elsewhere(view, disk):
         result = view.eject("STICK", check=False)
         assert result.returncode == 1 and "another mount" in result.stderr, result
         assert view.names() == {"STICK"}
@@ -267,25 +273,14 @@ def test_eject_of_what_another_has_mounted(stick):
         assert result.returncode == 1 and "another mount" in result.stderr, result
         assert view.names() == set()
         assert view.eject("STICK", check=False).returncode == 1
-    finally:
-        other.kill()
-        other.wait()
-        other.stdout.close()
-    until("it is free", lambda: not disk.held())
     assert view.eject("STICK").stdout == "STICK can be unplugged now\n"
 
 
 def test_eject_after_another_had_it(stick):
     """Once the other one has unmounted it, it is mounted, and then ejected as any."""
     view, disk = stick
-    other = held_elsewhere(view, disk)
-    try:
+    with held_elsewhere(view, disk):
         assert view.eject("STICK", check=False).returncode == 1
-    finally:
-        other.kill()
-        other.wait()
-        other.stdout.close()
-    until("it is free", lambda: not disk.held())
     os.listdir(view.path("STICK"))
     assert view.eject("STICK").stdout == "STICK can be unplugged now\n"
 
